@@ -86,7 +86,7 @@ def make(folder: Path) -> None:
     places, trainer = Places(folder / "state"), folder / "lineage_trainer.py"
     trainer.write_text(TRAINER)
     write_config(folder)
-    _look(folder)
+    look(folder)
     _build(folder, 1, FIRST)
     trainer.write_text(TRAINER.replace("return model", "# the south is warmer now\n    return model"))
     importlib.invalidate_caches()
@@ -101,7 +101,7 @@ def make(folder: Path) -> None:
     Registry(places).point(MODEL, 2)
 
 
-def _look(folder: Path) -> None:
+def look(folder: Path) -> None:
     """Have the source find the files, as each round of a daemon does."""
     config = load(folder / "config.yaml").models[MODEL]
     source = open_source(MODEL, config, SCHEMA, Places(folder / "state"))
@@ -156,7 +156,7 @@ def copy_world(folder: Path) -> Places:
     made = _made()
     shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
     write_config(folder, alpha=2.0)
-    _look(folder)
+    look(folder)
     for path in (folder / "state").iterdir():
         if path.name.endswith((".lock", "-wal", "-shm")):
             path.unlink()

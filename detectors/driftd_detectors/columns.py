@@ -73,6 +73,7 @@ class Outcomes:
     unseen: tuple[str, ...] = ()  # texts outside the classes
     unreadable_scores: int = 0  # values that are no probability, counted as missing too
     own_loss: Numbers | None = None  # of each row under the user's own function; None where nobody has called it
+    sampling: Numbers | None = None  # what the label of each row counts where labels were asked for; None: 1 each
 
     @property
     def rows(self) -> int:

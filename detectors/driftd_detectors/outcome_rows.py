@@ -15,7 +15,7 @@ from driftd_detectors.values import ClassCodes
 
 def take_outcomes(outcomes: Outcomes, places: NDArray[np.int64]) -> Outcomes:
     """The outcomes of the rows at these places."""
-    own = outcomes.own_loss
+    own, sampling = outcomes.own_loss, outcomes.sampling
     return replace(
         outcomes,
         at=outcomes.at[places],
@@ -25,6 +25,7 @@ def take_outcomes(outcomes: Outcomes, places: NDArray[np.int64]) -> Outcomes:
         label_at=outcomes.label_at[places],
         version=outcomes.version[places],
         own_loss=None if own is None else own[places],
+        sampling=None if sampling is None else sampling[places],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -15,9 +14,8 @@ import click
 
 from driftd.cli.terminal import chosen_model, config_option, console, json_option, open_places, print_json, say
 from driftd.fsutil import sync
-from driftd.store.descriptors import open_database
 from driftd.store.public_views import VIEWS
-from driftd.store.state.public_rows import ColumnType, Row, RowFilter, columns_of, pages
+from driftd.store.state.public_rows import ColumnType, PublicReader, Row, RowFilter
 from driftd.store.state.reader import StateReader
 from driftd_detectors.times import read_time
 
@@ -99,12 +97,12 @@ def export(
 def _write_all(state_db: Path, files: Mapping[str, Path], wanted: RowFilter) -> dict[str, int]:
     """Write every file beside its place, then put all of them there."""
     counts: dict[str, int] = {}
-    with ExitStack() as unfinished, closing(_read_only(state_db)) as connection:
+    with ExitStack() as unfinished, closing(PublicReader(state_db)) as reader:
         staged = {}
         for part, path in files.items():
             staged[part] = path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.unfinished")
             unfinished.callback(staged[part].unlink, missing_ok=True)
-            counts[part] = _write(connection, f"public_{part.replace('-', '_')}", staged[part], path.suffix, wanted)
+            counts[part] = _write(reader, f"public_{part.replace('-', '_')}", staged[part], path.suffix, wanted)
         for part, path in files.items():
             sync(staged[part])
             staged[part].replace(path)
@@ -113,14 +111,10 @@ def _write_all(state_db: Path, files: Mapping[str, Path], wanted: RowFilter) -> 
     return counts
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
-    return open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0, isolation_level=None)
-
-
-def _write(connection: sqlite3.Connection, view: str, path: Path, suffix: str, wanted: RowFilter) -> int:
-    columns, count = columns_of(connection, view), 0
+def _write(reader: PublicReader, view: str, path: Path, suffix: str, wanted: RowFilter) -> int:
+    columns, count = reader.columns(view), 0
     with (_csv_file if suffix == ".csv" else _parquet_file)(path, columns) as file:
-        for rows in pages(connection, view, wanted):
+        for rows in reader.pages(view, wanted):
             file.write(rows)
             count += len(rows)
     return count

@@ -33,6 +33,7 @@ COMMANDS = {
     "openlineage": ("driftd.cli.openlineage:openlineage", "The builds as OpenLineage events."),
     "model-card": ("driftd.cli.model_card:model_card", "A model card of a version, as HTML or JSON."),
     "plan": ("driftd.cli.plan:plan", "What would be built now, why, from what, at what cost."),
+    "label-requests": ("driftd.cli.label_requests:label_requests", "Which predictions to label next."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "retry": ("driftd.cli.operate:retry", "Begin a failed build again from a stage."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 
 from driftd.cli.terminal import chosen_model, config_option, console, json_option, open_places, print_json, say
 from driftd.errors import ExitCode
@@ -54,6 +55,7 @@ def verify(config_path: Path, model: str | None, anchor: str | None, as_json: bo
 def _version_faults(reader: StateReader, places: Places, model: str, counts: dict[str, int]) -> Iterator[str]:
     registry, seen = Registry(places), set[str]()
     busy = {action.arguments.get("version") for action in reader.open_actions(model)}  # jobs may write there just now
+    yield from _gone_versions(reader, places, registry, model)
     for version in registry.versions(model):
         counts["versions"] += 1
         try:
@@ -71,6 +73,25 @@ def _version_faults(reader: StateReader, places: Places, model: str, counts: dic
             seen.add(manifest.snapshot)
             counts["snapshots"] += 1
             yield from _snapshot_faults(places, model, manifest.snapshot)
+
+
+def _gone_versions(reader: StateReader, places: Places, registry: Registry, model: str) -> Iterator[str]:
+    """Versions that the chain knows and that are not there; of those that retention took the manifest is kept."""
+    there = set(registry.versions(model))
+    for version, content in reader.chained_contents(model):
+        kept = places.retired_manifest(model, version)
+        if version in there:
+            continue
+        if not kept.is_file():
+            yield f"version {version} of {model} is gone, and retention did not take it: restore it from a backup"
+            continue
+        try:
+            manifest = Manifest.from_dict(msgspec.json.decode(kept.read_bytes()))
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
+            yield f"version {version} of {model}: {kept} cannot be read ({error!r})"
+            continue
+        if content_of(manifest) != content:
+            yield f"version {version} of {model}: {kept}, which retention left, was changed"
 
 
 def _file_faults(places: Places, manifest: Manifest) -> Iterator[str]:

@@ -266,8 +266,18 @@ class CheckScheduler:
                 continue
             if self.helper is not None and own_metric(monitor) is not None:
                 self.helper.start()  # here: it ends with the thread that starts it, and the guard's may be left behind
+            requested = store.requested_labels(self.model, window)
             check = partial(
-                check_labels, self.source, window, monitor, served, now, self.classes, self.helper, self.window
+                check_labels,
+                self.source,
+                window,
+                monitor,
+                served,
+                now,
+                self.classes,
+                self.helper,
+                self.window,
+                requested,
             )
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:

@@ -17,6 +17,7 @@ from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Outcomes, missing_column
 from driftd_detectors.monitor import Monitor
+from driftd_detectors.performance.label_sampling import RequestedLabels
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import LEVEL_FAULTS
 from driftd_detectors.quality.faults import unseen_label
@@ -62,14 +63,15 @@ def check_labels(
     classes: Collection[str] = (),
     helper: HelperProcess | None = None,
     spec: WindowSpec | None = None,
+    requested: RequestedLabels | None = None,
 ) -> CheckResult:
     """Evaluate the performance of one window's predictions by the labels known now.
 
     `classes` are those that the config names beyond those of the version: labels of them are not counted as a fault.
     `helper` is asked where the metric is a function of the user; with `spec`, how windows are cut, an alarm that is
-    raised says where the loss comes from.
+    raised says where the loss comes from. Labels that were `requested` count by the probability of their draw.
     """
-    cohort = read_cohort(source, window, monitor, served, now)
+    cohort = weigh_requested(read_cohort(source, window, monitor, served, now), requested)
     now = min(now, cohort.known_by)
     columns, outcomes = (cohort.columns if monitor.segment_columns else None), cohort.outcomes
     if helper is not None and (metric := own_metric(monitor)) is not None:
@@ -98,6 +100,12 @@ def read_cohort(source: Source, window: Window, monitor: Monitor, served: Served
     }
     columns = replace(cohort.columns, values=values).rename_categories(schema.category_names)
     return replace(cohort, columns=columns, outcomes=cohort.outcomes.among(schema.classes))
+
+
+def weigh_requested(cohort: Cohort, requested: RequestedLabels | None) -> Cohort:
+    """The cohort, with what the labels count that were asked for."""
+    weights = None if requested is None else requested.weights(cohort.hashes, cohort.outcomes)
+    return cohort if weights is None else replace(cohort, outcomes=replace(cohort.outcomes, sampling=weights))
 
 
 def _with_sample(assessment: Assessment, cohort: Cohort) -> Assessment:

@@ -92,6 +92,18 @@ def broken_entries(connection: sqlite3.Connection) -> Iterator[str]:
     for (line,) in connection.execute("select id from transitions order by id"):
         if line not in known:
             yield f"decision {line} stands in the history, but the chain has no entry of it"
+    yield from _cut_off(connection)
+
+
+def _cut_off(connection: sqlite3.Connection) -> Iterator[str]:
+    """What other tables know of decisions at the end of the history that are gone with their entries of the chain."""
+    last = int(connection.execute("select coalesce(max(id), 0) from transitions").fetchone()[0])
+    followed = connection.execute("select max(transition_id) from actions").fetchone()[0]
+    if followed is not None and followed > last:
+        yield f"the history ends with decision {last}, but an action follows from decision {followed}"
+    for receiver, until in connection.execute("select receiver, told_until from receivers order by receiver"):
+        if until > last:
+            yield f"the history ends with decision {last}, but the receiver {receiver} was told of decision {until}"
 
 
 def _decision_fault(connection: sqlite3.Connection, entry: ChainEntry) -> Iterator[str]:
@@ -113,6 +125,12 @@ def newest_content(connection: sqlite3.Connection, model: str, version: int) -> 
         (model, version),
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def all_chained_versions(connection: sqlite3.Connection, model: str) -> list[tuple[int, str]]:
+    """Each version of a model that has an entry, with what its newest one says."""
+    versions = sorted(chained_versions(connection, model))
+    return [(version, newest_content(connection, model, version) or "") for version in versions]
 
 
 def chained_versions(connection: sqlite3.Connection, model: str) -> frozenset[int]:

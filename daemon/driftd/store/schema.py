@@ -153,7 +153,7 @@ _PUBLIC_TABLES = (
     "create index label_draws_by_model on label_draws(model, until)",
     """create table label_requests(
         model text not null, predicted_at real not null, prediction_id text not null, probability real not null,
-        drawn_at real not null, uncertainty real not null, segment text not null,
+        drawn_at real not null, uncertainty real not null, boost real not null, row_hash text not null,
         primary key(model, predicted_at, prediction_id)) strict, without rowid""",
     "create index label_requests_by_time on label_requests(drawn_at)",
     "create index alarms_by_time on alarms(at)",

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from driftd.registry.version_quality import FeatureShift
 from driftd.training.training_rows import TrainingRows
-from driftd_detectors.columns import Numbers
+from driftd_detectors.columns import Coded, Column, Numbers
 from driftd_detectors.schema import Kind
 
 MOST_ROWS = 50_000  # of each snapshot
@@ -96,3 +97,24 @@ def _median(values: pd.Series[Any]) -> str:
 def _most_frequent(values: pd.Series[Any]) -> str:
     known = values.dropna()
     return "-" if known.empty else str(known.astype(object).value_counts().index[0])
+
+
+def bins_of(kind: Kind, live: Column, reference: pd.Series[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """The bin of each live row and of each row of the reference, and how many bins there are; missing values have one.
+
+    Numbers are cut at the quantiles of the reference, categories by their names.
+    """
+    if isinstance(live, Coded):
+        names = {label: code for code, label in enumerate(live.labels)}
+        texts = reference.astype(object).map(lambda value: names.get(str(value), len(names)), na_action="ignore")
+        before = texts.fillna(len(names) + 1).to_numpy(dtype=np.intp)
+        return np.where(live.codes < 0, len(names) + 1, live.codes).astype(np.intp), before, len(names) + 2
+    values = _numbers(reference).to_numpy() if kind is not Kind.CATEGORY else np.empty(0)
+    finite = values[np.isfinite(values)]
+    edges = np.unique(np.quantile(finite, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(finite) else np.empty(0)
+    bins = len(edges) + 2
+
+    def place(column: Numbers) -> NDArray[np.intp]:
+        return np.where(np.isfinite(column), np.searchsorted(edges, column, side="right"), bins - 1).astype(np.intp)
+
+    return place(np.asarray(live, dtype=np.float64)), place(values), bins

@@ -44,6 +44,7 @@ TASKS = {
     "diff": "driftd.training.tasks.diff",
     "quality": "driftd.training.tasks.quality",
     "rows": "driftd.training.tasks.rows",
+    "label_draw": "driftd.training.tasks.label_draw",
     "report": "driftd.second_opinion.report",
 }
 

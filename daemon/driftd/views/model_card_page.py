@@ -27,7 +27,7 @@ def card_page(card: ModelCard) -> str:
     title = f"{details.name}, version {details.version}"
     sections = [
         ("Model details", _details(card)),
-        ("Intended use", _intended(card)),
+        ("Intended use", _intended_use(card)),
         ("Factors", _list(card.factors, "No column is named whose values are segments.")),
         ("Quantitative analyses", _quantities(card)),
         ("Evaluation data", _pairs(_fields(card.evaluation_data))),
@@ -104,7 +104,7 @@ def _details(card: ModelCard) -> str:
     )
 
 
-def _intended(card: ModelCard) -> str:
+def _intended_use(card: ModelCard) -> str:
     out = card.intended_use.out_of_scope
     return _paragraph(card.intended_use.intended_use) + (f"<h3>Out of scope</h3>{_paragraph(out)}" if out else "")
 

@@ -31,6 +31,7 @@ from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.fleet import FleetView, LiveState, fleet_view
+from driftd.views.label_requests import LabelRequestsView, label_requests_view
 from driftd.views.lineage import ServedAt, served_at
 from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.row_counts import all_row_counts
@@ -159,6 +160,7 @@ class StatusPage:
             Route("/api/config", self._config),
             Route("/api/models/{model:str}", self._model),
             Route("/api/models/{model:str}/scores", self._scores),
+            Route("/api/v1/models/{model:str}/label-requests", self._label_requests),
             Route("/api/models/{model:str}/distribution", self._distribution),
             Route("/api/models/{model:str}/compare", self._compare),
             Route("/api/models/{model:str}/served", self._served),
@@ -208,6 +210,13 @@ class StatusPage:
     async def _scores(self, request: Request) -> Response:
         model, asked = request.path_params["model"], _asked(request)
         return await self._respond(request, lambda reader: score_view(reader, model, asked))
+
+    async def _label_requests(self, request: Request) -> Response:
+        def ask(reader: SeriesReader) -> LabelRequestsView | None:
+            draw = reader.label_draw(request.path_params["model"])
+            return None if draw is None else label_requests_view(draw)
+
+        return await self._respond(request, ask)
 
     async def _distribution(self, request: Request) -> Response:
         model, feature = request.path_params["model"], request.query_params.get("feature", "")

@@ -98,13 +98,16 @@ def estimate_loss(
 def label_weights(outcomes: Outcomes, delay: LabelDelay | None, known_by: float) -> Numbers:
     """What each row counts, (rows,): 0 without a label, else 1 / G_y(age), for the rows like it whose label is to come.
 
-    `delay` None or unknown: every label counts alike.
+    `delay` None or unknown: every label counts alike. A label that was asked for counts as its request says.
     """
     share = np.ones(outcomes.rows)
     if delay is not None and delay.is_known:
         ages = np.maximum(0.0, known_by - outcomes.at)
         share = np.clip(delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
-    return np.where(outcomes.labelled, 1 / share, 0.0)
+    counts = 1 / share
+    if outcomes.sampling is not None:  # labels that were asked for come when they are asked for
+        counts = np.where(outcomes.sampling > 1, outcomes.sampling, counts)
+    return np.where(outcomes.labelled, counts, 0.0)
 
 
 def _effective_count(weights: Numbers) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -69,6 +70,11 @@ STATEMENTS = {
     "update chain set content = 'x' where id = 2": "entry 2 (decision 2 of demand)",
     "delete from chain where id = 2": "the entries 2 to 2 are gone",
 }
+SWAP = "update transitions set reason = case id when 2 then 'reason 2' else 'reason 1' end where id in (2, 3)"
+STATEMENTS[SWAP] = "decision 3 of demand was changed"
+STATEMENTS["update chain set id = 9 - id where id in (2, 3)"] = "the entries 2 to 3 are gone"
+STATEMENTS["update chain set model = 'supply' where id = 4"] = "entry 4 (version 1 of supply)"
+STATEMENTS["update transitions set actor = 'ann' where id = 1"] = "decision 1 of demand was changed"
 FILES = {
     "manifest": (edit_manifest, "version 1 of demand: its manifest was changed"),
     "artefact": (edit_artefact, "model.skops does not match its manifest"),
@@ -90,6 +96,47 @@ def test_each_change_of_a_file_is_found(places: Places, driftd: Run, name: str) 
     """The command fails, and says which version or snapshot is not what it was."""
     edit, said = FILES[name]
     edit(places)
+    code, printed, _ = driftd("verify", "--json")
+    assert code == 1
+    assert any(said in fault for fault in json.loads(printed)["faults"]), printed
+
+
+def delete_version(places: Places) -> None:
+    shutil.rmtree(places.version("demand", 1))
+
+
+def test_a_version_that_is_gone_is_found(places: Places, driftd: Run) -> None:
+    """A folder that somebody removed is told; one that retention took is not, unless its manifest was changed."""
+    kept = places.version("demand", 1) / "manifest.json"
+    retired = places.retired_manifest("demand", 1)
+    retired.parent.mkdir()
+    content = kept.read_text()
+    delete_version(places)
+    code, printed, _ = driftd("verify", "--json")
+    assert code == 1
+    assert any("version 1 of demand is gone" in fault for fault in json.loads(printed)["faults"])
+    retired.write_text(content)
+    assert driftd("verify")[0] == 0
+    retired.write_text(content.replace('"own.trainers:fit"', '"other.trainers:fit"'))
+    assert any("retention left" in fault for fault in json.loads(driftd("verify", "--json")[1])["faults"])
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("insert into receivers values ('pager', 3)", "the receiver pager was told of decision 3"),
+        (
+            "insert into actions(transition_id, model, kind, arguments, status, intended_at) "
+            "values (3, 'demand', 'train', '{}', 'done', 1)",
+            "an action follows from decision 3",
+        ),
+    ],
+)
+def test_a_history_that_was_cut_off_is_found(places: Places, driftd: Run, table: str, said: str) -> None:
+    """The newest decision is gone with its entry: the chain alone is whole, but others knew of it."""
+    sql(places, table)
+    sql(places, "delete from chain where id >= 3")
+    sql(places, "delete from transitions where id = 3")
     code, printed, _ = driftd("verify", "--json")
     assert code == 1
     assert any(said in fault for fault in json.loads(printed)["faults"]), printed

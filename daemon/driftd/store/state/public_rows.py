@@ -5,7 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from driftd.store.descriptors import open_database
 
 PAGE = 20_000  # rows
 WINDOWS = 100  # of one model, whose scores are one page
@@ -20,6 +23,25 @@ _TEXTS = {
     "phase_from", "phase_to", "actor", "config_hash", "trigger", "trainer", "fingerprint", "snapshot", "artefact",
     "decision", "metric", "content", "who", "arguments", "outcome", "prediction_id",
 }  # fmt: skip
+
+
+class PublicReader:
+    """A connection that reads the views, and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0, isolation_level=None)
+
+    def columns(self, view: str) -> dict[str, ColumnType]:
+        """The columns of a view, in their order."""
+        return columns_of(self._db, view)
+
+    def pages(self, view: str, wanted: RowFilter) -> Iterator[list[Row]]:
+        """The rows of a view, page by page."""
+        return pages(self._db, view, wanted)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ import msgspec
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.events import Stage
-from driftd.records import ModelState, Verdict
-from driftd.store.chain import broken_entries, chained_versions, has_entry, head, newest_content
+from driftd.records import ModelState, Verdict, Window
+from driftd.store.chain import all_chained_versions, broken_entries, chained_versions, has_entry, head, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
+from driftd.store.state.label_draws import LabelDraw, read_draw, read_requested
 from driftd.store.state.records import (
     StoredAction,
     StoredAlarm,
@@ -27,6 +28,7 @@ from driftd.store.state.records import (
     StoredTransition,
 )
 from driftd.store.state.stages import StageRun, count_stages, stages_of
+from driftd_detectors.performance.label_sampling import RequestedLabels
 
 
 class StateAbsentError(DriftdError):
@@ -108,6 +110,10 @@ class StateReader:
         """The versions of a model that `versions` tells of."""
         rows = self._db.execute("select version from versions where model = ?", (model,))
         return frozenset(int(version) for (version,) in rows)
+
+    def chained_contents(self, model: str) -> list[tuple[int, str]]:
+        """Each version of a model that the chain knows, and what its lineage was when it was bound last."""
+        return all_chained_versions(self._db, model)
 
     def chain_faults(self) -> list[str]:
         """What does not fit in the chain of decisions and versions, in a sentence each."""
@@ -266,6 +272,14 @@ class StateReader:
         """The actions of a model that are intended or started, oldest first."""
         query = "select * from actions where model = ? and status in ('intended', 'started') order by id"
         return [StoredAction.from_row(row) for row in self._db.execute(query, (model,))]
+
+    def requested_labels(self, model: str, window: Window) -> RequestedLabels | None:
+        """The predictions of a window whose labels were asked for; of a window of rows, all of the model's."""
+        return read_requested(self._db, model, (window.start, window.end) if window.by == "time" else None)
+
+    def label_draw(self, model: str) -> LabelDraw | None:
+        """The newest draw of predictions to label, with those that were drawn; None before the first."""
+        return read_draw(self._db, model)
 
     def build_actions(self, model: str) -> list[StoredAction]:
         """The actions of a model that were to make a version, oldest first."""

@@ -1,0 +1,124 @@
+"""`driftd label-requests`: which predictions without a label to label next, as CSV, with what each label will count."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, json_option, open_places, print_json
+from driftd.config.schema import Config
+from driftd.config.types import DAY
+from driftd.formatting import format_time
+from driftd.fsutil import hold_in_use, write_durably
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.store.state.label_draws import LabelDraw, LabelRequest, post_label_draw
+from driftd.store.state.reader import StateReader
+from driftd.training.fork_server import SHARED
+from driftd.training.jobs import JobLimits, start_job
+from driftd.views.label_requests import LabelRequestsView, label_requests_view
+
+POLL_SECONDS = 0.05
+FIRST_SPAN = 30 * DAY  # that the first draw looks at
+
+
+@click.command("label-requests")
+@click.argument("model", required=False)
+@click.option("--number", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many to draw.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the draw; by default its time.")
+@click.option("--again", is_flag=True, help="Show the newest draw, and draw none.")
+@click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the CSV to this file.")
+@config_option
+@json_option
+def label_requests(
+    config_path: Path, model: str | None, number: int, seed: int | None, again: bool, file: Path | None, as_json: bool
+) -> None:
+    """Draw predictions of MODEL to label next: those whose labels tell most, of all that came since the last draw.
+
+    Each is drawn with a known probability, more likely where its loss is uncertain and where a standing alarm says that
+    something changed. driftd remembers them: once their labels come, each counts for 1/probability predictions, so
+    that the estimates of performance stay unbiased. docs/label-requests.md says how.
+
+    \b
+    Example:
+      driftd label-requests demand --number 200 --to to-label.csv
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config, places = open_places(config_path)
+    name = chosen_model(config, model)
+    with StateReader.read_only(places.state_db) as reader:
+        draw = reader.label_draw(name)
+    if not again:
+        now = time.time()
+        draw = _draw(config, places, name, draw, number, int(now) if seed is None else seed, now)
+    if draw is None:
+        raise AbsentError(f"nothing was drawn for {name} yet")
+    view = label_requests_view(draw)
+    if as_json:
+        print_json(msgspec.to_builtins(view))
+        return
+    if file is not None:
+        write_durably(file, _csv(view).encode())
+        span = f"{format_time(view.since)} to {format_time(view.until)}"
+        echo(f"{file}: {len(view.requests):,} of {view.predictions:,} predictions without a label, {span}")
+        return
+    click.echo(_csv(view), nl=False)
+
+
+def _csv(view: LabelRequestsView) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ("prediction_id", "predicted_at", "probability", "weight", "uncertainty", "boost")
+    writer.writerow(names)
+    writer.writerows([getattr(request, name) for name in names] for request in view.requests)
+    return text.getvalue()
+
+
+def _draw(
+    config: Config, places: Places, model: str, last: LabelDraw | None, number: int, seed: int, now: float
+) -> LabelDraw:
+    """Draw in a child process, and remember it. Raises ClickException where nothing can be drawn."""
+    version = Registry(places).current(model)
+    if version is None:
+        raise AbsentError(f"no version of {model} serves, so there is no prediction to label")
+    since = now - FIRST_SPAN if last is None else last.until
+    with StateReader.read_only(places.state_db) as reader:
+        alarms = reader.standing_alarms(model, version)
+    subjects = {alarm.subject for alarm in alarms} | {subject for alarm in alarms for subject, _ in alarm.leaders}
+    arguments = {
+        "model": model,
+        "model_config": config.models[model].model_dump(mode="json"),
+        "state_dir": str(places.root.resolve()),
+        "version": version,
+        "since": since,
+        "until": now,
+        "number": number,
+        "seed": seed,
+        "subjects": sorted(subjects),
+    }
+    limits = config.limits
+    bounds = JobLimits(memory_bytes=limits.memory, wall_seconds=limits.timeout, threads=limits.threads)
+    with tempfile.TemporaryDirectory(prefix="driftd-labels-") as folder, hold_in_use(places.model(model)):
+        job = start_job(Path(folder) / "job", "label_draw", arguments, bounds, SHARED)
+        try:
+            while (result := job.poll()) is None:
+                time.sleep(POLL_SECONDS)
+        finally:
+            job.kill()
+    if not result.ok:
+        raise click.ClickException(f"nothing was drawn: {result.error}")
+    requests = msgspec.convert(result.value["requests"], list[LabelRequest])
+    if not requests:
+        raise AbsentError(f"no prediction of {model} since {format_time(since)} is without a label")
+    count = int(str(result.value["predictions"]))
+    draw = LabelDraw(model=model, drawn_at=now, since=since, until=now, seed=seed, predictions=count, requests=requests)
+    try:
+        post_label_draw(places.state_db, draw)
+    except ValueError as error:  # somebody else drew meanwhile
+        raise click.ClickException(str(error)) from error
+    return draw
