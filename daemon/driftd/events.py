@@ -75,6 +75,7 @@ class Trigger(StrEnum):
     NEW_LABELS = "new_labels"
     CODE_CHANGED = "code_changed"
     MANUAL = "manual"
+    SUBMITTED = "submitted"  # a version that was made outside, by nobody's order
 
 
 class GateDecision(StrEnum):

@@ -16,9 +16,11 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from driftd.api import routes as api_module
+from driftd.api.builds import BuildApi
 from driftd.api.openapi import document
 from driftd.api.requests import REQUESTS
 from driftd.api.routes import AT_ONCE, LONGEST_BODY, ApiWiring, RateLimiter, RefusalError, RequestApi, decode
+from driftd.api.submissions import SubmissionApi
 from driftd.config.schema import Http
 from driftd.observe.http import Wiring, application
 from driftd.observe.metrics import Metrics
@@ -285,7 +287,8 @@ def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     found: set[tuple[str, str]] = set()
-    for route in application(unused, [*api.routes(), *page.routes()]).routes:
+    outside = [*BuildApi(Places(tmp_path)).routes(), *SubmissionApi(Places(tmp_path), api).routes()]
+    for route in application(unused, [*outside, *api.routes(), *page.routes()]).routes:
         if isinstance(route, Mount):
             found.add((f"{route.path}/{{path}}", "get"))
             continue

@@ -30,6 +30,7 @@ COMMANDS = {
     "prediction": ("driftd.cli.lineage:prediction", "What became of one prediction."),
     "verify": ("driftd.cli.verify:verify", "Whether history, versions and snapshots are what they were."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
+    "submit": ("driftd.cli.submit:submit", "Hand a version in that was made elsewhere."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
     "confirm": ("driftd.cli.operate:confirm", "Say which version the other system serves."),

@@ -30,6 +30,8 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         given.get("until"),
         tuple(given.get("what") or ()),
         given.get("feature"),
+        given.get("submission"),
+        given.get("trained_until"),
     )
 
 

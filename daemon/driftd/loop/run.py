@@ -20,6 +20,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from driftd.api.builds import BuildApi
 from driftd.api.routes import ApiWiring, RequestApi
+from driftd.api.submissions import SubmissionApi
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
@@ -86,7 +87,8 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     api = RequestApi(ApiWiring(places.state_db, lambda: tuple(assembly.config.models), daemon.post_tick))
-    app = application(_wiring(daemon, assembly, places), [*api.routes(), *BuildApi(places).routes(), *page.routes()])
+    outside = (*BuildApi(places).routes(), *SubmissionApi(places, api).routes())
+    app = application(_wiring(daemon, assembly, places), [*outside, *api.routes(), *page.routes()])
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))

@@ -322,6 +322,8 @@ def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transitio
         reason=build.reason,
         change_at=build.change_at,
         parent=state.champion,
+        submission=build.submission,
+        trained_until=build.trained_until,
     )
     further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
@@ -364,7 +366,9 @@ def _fail_build(
     want = pending_request(state)
     if want is None and state.want is not None:
         want = replace(state.want, failures=state.want.failures + 1)
-        if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
+        if want.submission is not None:
+            want, failures = None, 0  # it would fail again: whoever made it hands in a better one
+        elif want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
             want, failures = None, 0
     is_tried_again = want is not None or state.open_alarms
     after = f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"

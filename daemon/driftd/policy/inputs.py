@@ -221,7 +221,7 @@ class OperatorRequest:
     """A request of a person, by a command or by HTTP.
 
     `kind`: retrain | approve | reject | rollback | acknowledge | confirm | pause | silence | resume | reset-evidence |
-    reset-cursor | prune-checks.
+    reset-cursor | prune-checks | submit.
     """
 
     kind: str
@@ -233,6 +233,8 @@ class OperatorRequest:
     until: float | None = None  # epoch seconds
     what: tuple[str, ...] = ()  # that is paused, or goes on
     feature: str | None = None  # that is silenced, or raises alarms again
+    submission: str | None = None  # the key of a version that is handed in
+    trained_until: float | None = None  # of that, epoch seconds; None: until it was handed in
     obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 

@@ -11,7 +11,7 @@ from driftd.policy.inputs import PIN_AGAIN, THE_OVERRIDE, Facts, OperatorRequest
 from driftd.policy.orders import describe_order, describe_pause, end_orders, give_orders
 from driftd.policy.recovery import without_future_times
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
-from driftd.policy.triggers import is_interruptible, request_build
+from driftd.policy.triggers import is_interruptible, request_build, request_submission
 from driftd.records import (
     ActionKind,
     Build,
@@ -220,12 +220,14 @@ def answer_request(
             return _answer(state, finding, facts, settings, now)
 
 
-def _answer(
+def _answer(  # noqa: PLR0911 - one return for each kind of request
     state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> Transition:
     match finding.kind:
         case "retrain":
             return _retrain(state, finding, now)
+        case "submit":
+            return _submit(state, finding, settings, now)
         case "approve" | "reject":
             return _approve_or_reject(state, finding, settings, now)
         case "rollback":
@@ -238,7 +240,7 @@ def _answer(
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
-                "pause, silence, resume, reset-evidence, reset-cursor, prune-checks",
+                "pause, silence, resume, reset-evidence, reset-cursor, prune-checks, submit",
                 Event.REQUEST_REFUSED,
             )
 
@@ -282,6 +284,17 @@ def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transit
     return request_build(
         state, f"{finding.who} asks for a build: {finding.text or 'no reason given'}", finding.who, now
     )
+
+
+def _submit(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:
+    if state.build is not None and not is_interruptible(state.build):
+        busy = f"build {state.build.number} is under way ({state.build.step}): submit it again when that has ended"
+        return Transition(state, busy, Event.REQUEST_REFUSED)
+    pending = pending_request(state)
+    if pending is not None and pending.submission not in (None, finding.submission):
+        waits = f"{pending.reason}: that one waits already"
+        return Transition(state, waits, Event.REQUEST_REFUSED)
+    return request_submission(state, finding, settings, now)
 
 
 def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:

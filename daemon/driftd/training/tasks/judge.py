@@ -97,7 +97,9 @@ def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
 
 
 UNLOADABLE = (ManifestError, ArtefactError, OSError)
-NON_INFERIORITY = frozenset({"schedule", "code_changed"})  # triggers that do not say that the champion is bad
+NON_INFERIORITY = frozenset(
+    {"schedule", "code_changed", "submitted"}
+)  # triggers that do not say that the champion is bad
 TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
 _BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
 
