@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from driftd.store.state.writer import post_request
 from driftd_processes import driftd
 from limits import wait
 from loop_world import MODEL, World
-from outside_world import Order, outside_world, pipelines, run_example
+from outside_world import EXAMPLES, Order, outside_world, pipelines, run_example
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,11 @@ def test_the_shipped_script_builds_what_a_webhook_ordered(tmp_path: Path) -> Non
         assert manifest.trainer.reference.startswith("outside 127.0.0.1:")
         assert manifest.gate is not None
         (order,) = outside.orders
+        page = (EXAMPLES.parents[1] / "docs" / "outside-builds.md").read_text("utf-8")
+        told = re.findall(
+            r"`(\w+)`", "".join(re.findall(r"(?m)^(\| `[^|]*)\|", page.partition("## The order")[2].partition("##")[0]))
+        )
+        assert set(told) == set(order)
         assert outside.headers[0]["Idempotency-Key"] == order["key"]
         again = httpx.get(order["url"], headers={"Authorization": f"Bearer {order['token']}"})
         assert again.status_code == 410

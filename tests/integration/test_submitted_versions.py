@@ -30,31 +30,35 @@ def write_model(path: Path, hours: int, *, backwards: bool = False) -> Path:
     return path
 
 
-def test_a_version_is_handed_in_judged_and_serves(tmp_path: Path) -> None:
-    """The gate asks only that it is no worse; rows after its time judge it, and the lineage says where it is from."""
-    world = World.begin(tmp_path, hours=72, config=CONFIG.replace("retrain: {on", "retrain: {refresh: off, on"))
-    until = datetime.fromtimestamp(START + 48 * HOUR, UTC).isoformat()
-    model = str(write_model(tmp_path / "model.skops", 48))
-    asked = driftd(tmp_path, "submit", MODEL, model, "--trained-until", until, "--why", "own features", "--wait", "0")
+def hand_in(world: World, file: Path, until: float) -> None:
+    """The command, and what the daemon makes of it."""
+    time = datetime.fromtimestamp(until, UTC).isoformat()
+    why = ("--why", "own features", "--wait", "0")
+    asked = driftd(world.folder, "submit", MODEL, str(file), "--trained-until", time, *why)
     assert "asked (request" in asked.stdout, asked.stderr
     world.daemon.catch_up(world.clock.now())
-    assert "promoted" in world.events
-    registry = Registry(world.places)
-    manifest = registry.manifest(MODEL, 2)
-    assert registry.current(MODEL) == 2
-    assert manifest.trainer.reference == "outside submitted"
-    assert manifest.data["held_out_from"] >= START + 48 * HOUR
-    assert manifest.data["outside"]["trained_until"] == START + 48 * HOUR
-    assert "submits a version that was trained until" in manifest.reason
-    bad = str(write_model(tmp_path / "bad.skops", 48, backwards=True))
-    driftd(tmp_path, "submit", MODEL, bad, "--trained-until", until, "--wait", "0")
-    (tmp_path / "odd.skops").write_bytes(b"no model at all")
-    world.daemon.catch_up(world.clock.now())
+
+
+def test_a_version_is_handed_in_judged_and_serves(tmp_path: Path) -> None:
+    """Rows after its time judge it, and it need only be no worse; what is worse, or no model, is refused."""
+    world = World.begin(tmp_path, hours=72, config=CONFIG.replace("retrain: {on", "retrain: {refresh: off, on"))
+    world.live(6)
+    until, registry = START + 72 * HOUR, Registry(world.places)
+    hand_in(world, write_model(tmp_path / "bad.skops", 48, backwards=True), until)
     assert "challenger_rejected" in world.events
-    driftd(tmp_path, "submit", MODEL, str(tmp_path / "odd.skops"), "--trained-until", until, "--wait", "0")
-    world.daemon.catch_up(world.clock.now())
+    (tmp_path / "odd.skops").write_bytes(b"no model at all")
+    hand_in(world, tmp_path / "odd.skops", until)
     failed = next(line for line in world.daemon.assembly.store.history(MODEL, 5) if line.event == "build_failed")
     assert "is no artefact that this driftd can read" in failed.reason
     assert world.daemon.models[MODEL].state.want is None
-    assert registry.current(MODEL) == 2
+    assert registry.current(MODEL) == 1
+    hand_in(world, write_model(tmp_path / "model.skops", 72), until)
+    assert "promoted" in world.events
+    serves = registry.current(MODEL)
+    assert serves is not None
+    manifest = registry.manifest(MODEL, serves)
+    assert manifest.trainer.reference == "outside submitted"
+    assert manifest.data["held_out_from"] > until
+    assert manifest.data["outside"]["trained_until"] == until
+    assert "submits a version that was trained until" in manifest.reason
     world.close()
