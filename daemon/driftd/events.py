@@ -80,6 +80,7 @@ class Trigger(StrEnum):
     CODE_CHANGED = "code_changed"  # the trainer's source or its lock file
     PARAMETERS_CHANGED = "parameters_changed"  # what the config says of training
     MANUAL = "manual"
+    SUBMITTED = "submitted"  # a version that was made outside, by nobody's order
 
 
 def trigger_named(word: str) -> Trigger:

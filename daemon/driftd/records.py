@@ -193,6 +193,8 @@ class BuildRequest:
     alarm: int | None = None  # the id of the alarm that caused it
     failures: int = 0  # builds of this request that failed
     snapshot: str | None = None  # that a person names (its content hash); None: one is taken
+    submission: str | None = None  # the key of a version that was handed in: nothing is trained
+    trained_until: float | None = None  # of a submission: rows after that (epoch seconds) judge it
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,8 @@ class Build:
     requested_at: float | None = None  # `since` of its request
     is_refresh: bool = False  # made and judged by one job, from all rows
     is_approved: bool = False  # by a person: no pause and no other champion keeps it from serving
+    submission: str | None = None  # as in its request
+    trained_until: float | None = None  # as in its request
     serves: int | None = None  # the older version that is to serve, where a refresh found that better than its own
     requested_by: str = "driftd"  # who asked for it
     review_since: float = 0.0  # when people were asked, epoch seconds

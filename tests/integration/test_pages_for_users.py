@@ -278,11 +278,14 @@ def test_the_page_of_external_models_runs(tmp_path: Path) -> None:
     for name, path in (("orders", config), ("orders-by-files", tmp_path / "files.yaml")):
         manifest = Registry(Places(load(path).state_dir)).manifest(name, 1)
         assert (manifest.is_logged, manifest.schema.classes) == (True, ("late", "on time"))
-    (way,) = [yaml.safe_load(block.text) for block in found if block.language == "yaml"]
+    way, kserve, rules = [yaml.safe_load(block.text) for block in found if block.language == "yaml"]
+    assert rules["rules"][0]["verbs"] == ["get", "patch"]
     text = config.read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"')
     text = re.sub(r"    trainer: .*", f"    trainer: {way['trainer']}", text)
     config.write_text(re.sub(r"    # deploy: .*", lambda _: f"    deploy: {json.dumps(way['deploy'])}", text))
     assert load(config).models["orders"].deploy.command == tuple(way["deploy"]["command"])
+    (tmp_path / "kserve.yaml").write_text(text.replace("# deploy: ", f"deploy: {json.dumps(kserve['deploy'])} # "))
+    assert load(tmp_path / "kserve.yaml").models["orders"].deploy.way == "kserve"
     (message,) = [json.loads(block.text) for block in found if block.language == "json" and "artefact" in block.text]
     with serve(config) as (http, _):
         answers = []

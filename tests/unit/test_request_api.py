@@ -16,10 +16,12 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from driftd.api import routes as api_module
+from driftd.api.builds import BuildApi
 from driftd.api.looks import LookApi, LookView, LookWiring
 from driftd.api.openapi import document
 from driftd.api.requests import REQUESTS
 from driftd.api.routes import AT_ONCE, LONGEST_BODY, ApiWiring, RateLimiter, RefusalError, RequestApi, decode
+from driftd.api.submissions import SubmissionApi
 from driftd.config.schema import Http
 from driftd.observe.http import Wiring, application
 from driftd.observe.metrics import Metrics
@@ -287,7 +289,8 @@ def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     found: set[tuple[str, str]] = set()
     looks = LookApi(LookWiring(tuple, lambda: False, lambda _: LookView(status="busy")))
-    for route in application(unused, [*api.routes(), *looks.routes(), *page.routes()]).routes:
+    outside = [*BuildApi(Places(tmp_path)).routes(), *SubmissionApi(Places(tmp_path), api).routes()]
+    for route in application(unused, [*outside, *api.routes(), *looks.routes(), *page.routes()]).routes:
         if isinstance(route, Mount):
             found.add((f"{route.path}/{{path}}", "get"))
             continue

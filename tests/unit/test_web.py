@@ -106,7 +106,7 @@ def test_a_token_may_have_a_role_and_a_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("role=admin", "the one role is `role=operate`"),
+        ("role=admin", "the roles are `role=operate` and `role=submit`"),
         ("rol=operate", "after a token stand at most `role=operate` and `name=...`"),
         ("role=operate role=operate", "each once"),
         ("role=operate ada", "at most"),

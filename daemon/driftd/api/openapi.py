@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from driftd.api.requests import REQUESTS, Request, RequestView, SessionView
+from driftd.api.requests import REQUESTS, Request, RequestView, SessionView, Submit
 
 Json = dict[str, Any]
 
@@ -31,6 +31,8 @@ _PLACES: dict[str, Json] = {
     "decision": {"type": "integer", "minimum": 0},
     "request": {"type": "integer", "minimum": 0},
     "path": {"type": "string"},
+    "build": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*-[0-9]+$"},
+    "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
 }
 _ENDS = ("first", "last")
 _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its type, what may stand in its query
@@ -96,6 +98,8 @@ def document() -> Json:
     paths["/-/reload"] = {method: _reload(method) for method in ("post", "put")}
     paths["/api/v1/requests/{request}"] = {"get": _outcome()}
     paths["/api/v1/session"] = {"get": _session()}
+    paths["/api/v1/models/{model}/versions"] = {"post": _submit()}
+    paths |= _BUILDS
     for kind, request in REQUESTS.items():
         paths[f"/api/v1/models/{{model}}/{kind}"] = {"post": _ask(request)}
     return {
@@ -108,6 +112,12 @@ def document() -> Json:
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "any token of http.token_file"},
                 "operator": {"type": "http", "scheme": "bearer", "description": "one with role=operate"},
+                "submitter": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "one with role=submit or role=operate",
+                },
+                "build": {"type": "http", "scheme": "bearer", "description": "the one-time token of an order"},
             },
         },
     }
@@ -201,8 +211,81 @@ def _ask(request: type[Request]) -> Json:
     }
 
 
+_FILE: Json = {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+_HASH: Json = {
+    "name": "X-Driftd-SHA256",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "description": "of the file",
+}
+
+
+def _submit() -> Json:
+    query: list[tuple[str, bool, str]] = [
+        ("file", True, "the name of the file, whose ending says what it is: model.skops"),
+        ("trained_until", False, "up to when the rows go that it was trained on; now unless given"),
+        ("reason", False, "why, for the history"),
+    ]
+    parameters = [
+        {"name": name, "in": "query", "required": needed, "schema": {"type": "string"}, "description": about}
+        for name, needed, about in query
+    ]
+    return {
+        "summary": Submit.summary,
+        "description": Submit.__doc__,
+        "operationId": Submit.kind,
+        "security": [{"submitter": []}],
+        "parameters": [*_in_path("/{model}"), *parameters, _HASH, _KEY],
+        "requestBody": _FILE,
+        "responses": {
+            "202": _json("It is kept, and answered by the loop", RequestView.__name__),
+            **{status: {"$ref": f"#/components/responses/Refusal{status}"} for status in _REFUSALS},
+        },
+    }
+
+
+def _of_build(summary: str, path: str, media: str = "application/json", body: Json | None = None) -> Json:
+    """What a builder outside may ask, with the token of its order."""
+    schema: Json = {"type": "object"} if media == "application/json" else {"type": "string"}
+    status = "200" if body is None else "202"
+    refusals = {
+        "401": "There is no build for this token",
+        "409": "The build has ended meanwhile",
+        "410": "The build has ended, or its deadline has",
+        "413": "It is too large",
+        "422": "It is not what was promised",
+        "503": "It cannot be kept now",
+    }
+    return {
+        "summary": summary,
+        "operationId": f"{'get' if body is None else 'give'} {path}",
+        "security": [{"build": []}],
+        "parameters": [*_in_path(path), *([_HASH] if "{name}" in path else [])],
+        **({} if body is None else {"requestBody": body}),
+        "responses": {
+            status: {"description": "The answer", "content": {media: {"schema": schema}}},
+            **{refusal: _json(meaning, "Error") for refusal, meaning in refusals.items()},
+        },
+    }
+
+
 def _json(description: str, name: str) -> Json:
     return {"description": description, "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}}
+
+
+_ROOM = "/api/v1/builds/{build}"
+_LOG: Json = {"required": False, "content": {"text/plain": {"schema": {"type": "string", "maxLength": 65_536}}}}
+_BUILDS: Json = {
+    _ROOM: {"get": _of_build("What a build is about: the context that trainers get", _ROOM)},
+    f"{_ROOM}/snapshot": {"get": _of_build("The rows of a build", f"{_ROOM}/snapshot", "application/octet-stream")},
+    f"{_ROOM}/artefact/{{name}}": {
+        method: _of_build("Give the model of a build back", f"{_ROOM}/artefact/{{name}}", body=_FILE)
+        | {"operationId": f"{method} artefact"}
+        for method in ("put", "post")
+    },
+    f"{_ROOM}/failed": {"post": _of_build("Say that a build has failed, and why", f"{_ROOM}/failed", body=_LOG)},
+}
 
 
 if __name__ == "__main__":

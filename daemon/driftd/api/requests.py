@@ -185,6 +185,21 @@ class PruneChecks(Request, frozen=True, kw_only=True):
     reason: Reason = ""
 
 
+class Submit(Request, frozen=True, kw_only=True):
+    """A version that was made elsewhere, by nobody's order, is to be judged. Its file was taken in before."""
+
+    kind: ClassVar[str] = "submit"
+    summary: ClassVar[str] = "Hand a version in that was made elsewhere"
+    submission: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+    trained_until: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    reason: Reason = ""
+
+    def arguments(self, now: float) -> dict[str, object]:
+        """See `Request.arguments`; the time until which it was trained is epoch seconds."""
+        given = super().arguments(now)
+        return {**given, "trained_until": None if self.trained_until is None else moment_of(self.trained_until)}
+
+
 # By HTTP; what else is asked belongs to a command that does more than ask.
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
@@ -248,9 +263,17 @@ def end_of(text: str, now: float) -> float:
     except ValueError:
         pass
     try:
-        return moment(datetime.fromisoformat(text)).timestamp()
+        return moment_of(text)
     except ValueError:
         raise ValueError(f"{text!r} is no span (7d, 12h) and no time with its zone (2026-12-01T00:00:00Z)") from None
+
+
+def moment_of(text: str) -> float:
+    """A moment with its zone as epoch seconds. Raises ValueError with a sentence."""
+    try:
+        return moment(datetime.fromisoformat(text)).timestamp()
+    except ValueError:
+        raise ValueError(f"{text!r} is no time with its zone (2026-12-01T00:00:00Z)") from None
 
 
 def post(state_db: Path, model: str, request: Request, *, who: str, key: str | None = None) -> int:

@@ -24,7 +24,7 @@ from driftd.store.integrity import describe_sqlite_error
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredRequest
-from driftd.web.security import BEARER, HAS_TOKENS, NO_OPERATOR, is_bearer
+from driftd.web.security import BEARER, HAS_TOKENS, NO_OPERATOR, NO_SUBMITTER, is_bearer
 from driftd.web.tokens import Token
 
 log = structlog.get_logger()
@@ -108,17 +108,19 @@ class RequestApi:
 
     async def _post(self, request: HttpRequest) -> Response:
         try:
-            bearer = self._bearer(request)
+            bearer = self.bearer(request)
             asked = await self._read_request(request)
-            client = request.client.host if request.client is not None else "unknown"
-            key = _key(request.headers, bearer)
-            who = f"{bearer.name} by API from {client}"
-            model = request.path_params["model"]
-            stored, is_repeated = await asyncio.to_thread(self._store, model, asked, who, key)
+            return await self.keep(request, bearer, asked, key_of(request.headers, bearer))
         except RefusalError as error:
             return error_answer(error)
         except ClientDisconnect:
             return Response(status_code=400)
+
+    async def keep(self, request: HttpRequest, bearer: Token, asked: Request, key: str | None) -> Response:
+        """Keep what is asked for the loop, and answer with where it is found. Raises RefusalError."""
+        client = request.client.host if request.client is not None else "unknown"
+        who, model = f"{bearer.name} by API from {client}", request.path_params["model"]
+        stored, is_repeated = await asyncio.to_thread(self._store, model, asked, who, key)
         log.info(
             "request_posted",
             request=stored.id,
@@ -132,26 +134,32 @@ class RequestApi:
         location = {"Location": f"/api/v1/requests/{stored.id}"}
         return json_answer(msgspec.to_builtins(RequestView.of(stored)), 202, location)
 
-    def _bearer(self, request: HttpRequest) -> Token:
+    def bearer(self, request: HttpRequest, *, submits: bool = False) -> Token:
+        """Who asks, where that may be. Raises RefusalError."""
         bearer = request.scope.get(BEARER)
-        if not isinstance(bearer, Token) or not bearer.may_operate:  # the guard let nobody else through
-            raise RefusalError(403, NO_OPERATOR)
+        may = isinstance(bearer, Token) and (bearer.may_submit if submits else bearer.may_operate)
+        if not isinstance(bearer, Token) or not may:  # the guard let nobody else through
+            raise RefusalError(403, NO_SUBMITTER if submits else NO_OPERATOR)
         if not self._rates.take(bearer.name, time.monotonic()):
             raise RefusalError(429, f"a token may ask {AT_ONCE} times at once and {A_SECOND:g} a second", "", 1)
         return bearer
 
     async def _read_request(self, request: HttpRequest) -> Request:
-        model, action = request.path_params["model"], request.path_params["action"]
+        action = request.path_params["action"]
         kind = REQUESTS.get(action)
         if kind is None:
             raise RefusalError(404, f"there is no action {action[:80]!r}; there are {', '.join(REQUESTS)}", "action")
+        self.require_model(request.path_params["model"])
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusalError(415, "the body is JSON: send Content-Type: application/json")
+        return decode(kind, await read_body(request, LONGEST_BODY))
+
+    def require_model(self, model: str) -> None:
+        """Raises RefusalError for a model that is not in the config in force."""
         models = self._wiring.models()
         if model not in models:
             known = ", ".join(sorted(models)) or "none"
             raise RefusalError(404, f"there is no model {model[:80]!r}; there are {known}", "model")
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RefusalError(415, "the body is JSON: send Content-Type: application/json")
-        return decode(kind, await read_body(request, LONGEST_BODY))
 
     def _store(self, model: str, request: Request, who: str, key: str | None) -> tuple[StoredRequest, bool]:
         """The request as it is stored, and whether it was before."""
@@ -205,7 +213,7 @@ def decode(kind: type[Request], body: bytes) -> Request:
         raise RefusalError(400, f"the body is not JSON: {error}") from None
 
 
-def _key(headers: Mapping[str, str], bearer: Token) -> str | None:
+def key_of(headers: Mapping[str, str], bearer: Token) -> str | None:
     """The key of a request, which is its token's own: two people may choose the same."""
     given = headers.get("idempotency-key")
     if given is None:

@@ -36,6 +36,7 @@ COMMANDS = {
     "label-requests": ("driftd.cli.label_requests:label_requests", "Which predictions to label next."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "retry": ("driftd.cli.operate:retry", "Begin a failed build again from a stage."),
+    "submit": ("driftd.cli.submit:submit", "Hand a version in that was made elsewhere."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
     "confirm": ("driftd.cli.operate:confirm", "Say which version the other system serves."),

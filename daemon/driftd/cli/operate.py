@@ -322,9 +322,11 @@ def _count_old_checks(config: Config, places: Places, name: str) -> tuple[int, i
     return sum(at < time.time() - config.retention.checks for at in times), len(times)
 
 
-def ask(config_path: Path, model: str | None, request: Request, *, wait: float, as_json: bool) -> None:
+def ask(
+    config_path: Path, model: str | None, request: Request, *, wait: float, as_json: bool, who: str | None = None
+) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
-    who = whoami()  # before this process becomes the owner of the state
+    who = who or whoami()  # before this process becomes the owner of the state
     config, places = open_places(config_path)
     name = chosen_model(config, model)
     asked = _post(places, name, request, who=who, wait=wait)

@@ -39,7 +39,7 @@ def outside_arguments(
 ) -> dict[str, object]:
     """What the jobs of a build outside are told besides; empty where the build is made here."""
     if arguments.submission is not None:
-        folder = submission_folder(places, arguments.submission)
+        folder = submission_folder(places, action.model, arguments.submission)
         place = {"folder": str(folder), "place": "submitted", "trained_until": arguments.trained_until}
         return {OUTSIDE: {"received": place}}
     if not isinstance(trainer, OutsideTrainer):

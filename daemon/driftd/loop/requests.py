@@ -35,6 +35,8 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         given.get("feature"),
         given.get("snapshot"),
         given.get("stage"),
+        given.get("submission"),
+        given.get("trained_until"),
     )
 
 

@@ -21,6 +21,7 @@ from apscheduler.triggers.base import BaseTrigger
 from driftd.api.builds import BuildApi
 from driftd.api.looks import LookApi, LookWiring
 from driftd.api.routes import ApiWiring, RequestApi
+from driftd.api.submissions import SubmissionApi
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
@@ -91,7 +92,8 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     looks = LookJobs(places, lambda: assembly.config, clock.now)
     models = lambda: tuple(assembly.config.models)  # noqa: E731 - of the config in force
     look_api = LookApi(LookWiring(models, lambda: assembly.config.http.show_rows, looks.ask))
-    routes = [*api.routes(), *BuildApi(places).routes(), *look_api.routes(), *page.routes()]
+    outside = (*BuildApi(places).routes(), *SubmissionApi(places, api).routes())
+    routes = [*outside, *api.routes(), *look_api.routes(), *page.routes()]
     app = application(_wiring(daemon, assembly, places), routes)
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)

@@ -12,6 +12,7 @@ import hmac
 import os
 import re
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -28,6 +29,7 @@ ENDINGS = (".skops", ".onnx", ".joblib", ".pkl")
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,18}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+MOST_SUBMISSIONS = 20  # of one model
 MOST_WORDS = 4000  # characters of a builder's log that are kept
 
 Record = TypeVar("Record", bound=msgspec.Struct)
@@ -148,9 +150,26 @@ def exchange_folder(job: Path) -> Path:
     return job / "outside"
 
 
-def submission_folder(places: Places, submission: str) -> Path:
+def submission_folder(places: Places, model: str, submission: str) -> Path:
     """The folder of a version that somebody submitted, by the key of the submission."""
-    return places.root / "submitted" / submission
+    return places.root / "submitted" / model / submission
+
+
+def open_submission(places: Places, model: str, submission: str) -> Exchange:
+    """The folder into which a submitted version goes; of a model's earlier ones the newest stay."""
+    folder = submission_folder(places, model, submission)
+    if folder.parent.is_dir():
+        by_age = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in by_age[: -MOST_SUBMISSIONS + 1]:
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Exchange(folder)
+
+
+def submission_key(who: str, key: str) -> str:
+    """The key of a submission that names an idempotency key of its own; without one it is like no other."""
+    return hashlib.sha256(f"{who}\0{key}".encode()).hexdigest()[:32] if key else secrets.token_hex(16)
 
 
 def token_hash(token: str) -> str:

@@ -21,7 +21,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.records import BuildStep, Event, ModelState, Phase, Transition, Trigger
+from driftd.records import BuildStep, Event, ModelState, Phase, Transition
 
 _Decided = StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick
 
@@ -113,7 +113,7 @@ def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     match state.phase:
-        case Phase.STEADY if not settings.can_train:
+        case Phase.STEADY if not settings.can_train and (state.want is None or state.want.submission is None):
             return hand_over.ask_for_version(state, facts, settings, override, now)
         case Phase.STEADY:
             return triggers.consider_build(state, facts, settings, override, now)
@@ -134,7 +134,7 @@ def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
 
 def _is_asked(state: ModelState) -> bool:
     """Whether what is next is a person's doing, which waits for no clock: a build asked for, an approval, a pause."""
-    asked = state.want is not None and state.want.trigger is Trigger.MANUAL
+    asked = state.want is not None and triggers.is_of_person(state.want)
     return asked or state.phase in (Phase.AWAITING_APPROVAL, Phase.PAUSED)
 
 

@@ -146,7 +146,9 @@ def fail_build(state: ModelState, build: Build, failed: StepFailed, settings: Po
     want = pending_request(state)
     if want is None and state.want is not None:
         want = replace(state.want, failures=state.want.failures + 1)
-        if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
+        if want.submission is not None:
+            want, failures = None, 0  # it would fail again: whoever made it hands in a better one
+        elif want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
             want, failures = None, 0
     is_tried_again = want is not None or state.open_alarms
     after = (

@@ -226,7 +226,7 @@ class OperatorRequest:
     """A request of a person, by a command or by HTTP.
 
     `kind`: retrain | retry | approve | reject | rollback | acknowledge | confirm | pause | silence | resume |
-    reset-evidence | reset-cursor | prune-checks.
+    reset-evidence | reset-cursor | prune-checks | submit.
     """
 
     kind: str
@@ -240,6 +240,8 @@ class OperatorRequest:
     feature: str | None = None  # that is silenced, or raises alarms again
     snapshot: str | None = None  # that a build is made from (its content hash)
     stage: str | None = None  # from which a failed build is retried; None: where it failed
+    submission: str | None = None  # the key of a version that is handed in
+    trained_until: float | None = None  # of that, epoch seconds; None: until it was handed in
     obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 

@@ -13,7 +13,7 @@ from driftd.policy.recovery import without_future_times
 from driftd.policy.retry import retry_build
 from driftd.policy.review import apply_configured_approval, approve
 from driftd.policy.swaps import phase_without_probation, reject_challenger, resting_phase, swap_action
-from driftd.policy.triggers import is_interruptible, request_build
+from driftd.policy.triggers import is_interruptible, request_build, request_submission
 from driftd.records import (
     ActionKind,
     Build,
@@ -222,12 +222,14 @@ def answer_request(
             return _answer(state, finding, facts, settings, now)
 
 
-def _answer(
+def _answer(  # noqa: PLR0911 - one return for each kind of request
     state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> Transition:
     match finding.kind:
         case "retrain":
             return _retrain(state, finding, now)
+        case "submit":
+            return _submit(state, finding, settings, now)
         case "approve" | "reject":
             return _approve_or_reject(state, finding, settings, now)
         case "rollback":
@@ -240,7 +242,7 @@ def _answer(
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, retry, approve, reject, rollback, "
-                "acknowledge, pause, silence, resume, reset-evidence, reset-cursor, prune-checks",
+                "acknowledge, pause, silence, resume, reset-evidence, reset-cursor, prune-checks, submit",
                 Event.REQUEST_REFUSED,
             )
 
@@ -284,6 +286,17 @@ def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transit
     source = "" if finding.snapshot is None else f" from snapshot {finding.snapshot[:12]}"
     reason = f"{finding.who} asks for a build{source}: {finding.text or 'no reason given'}"
     return request_build(state, reason, finding.who, now, finding.snapshot)
+
+
+def _submit(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:
+    if state.build is not None and not is_interruptible(state.build):
+        busy = f"build {state.build.number} is under way ({state.build.step}): submit it again when that has ended"
+        return Transition(state, busy, Event.REQUEST_REFUSED)
+    pending = pending_request(state)
+    if pending is not None and pending.submission not in (None, finding.submission):
+        waits = f"{pending.reason}: that one waits already"
+        return Transition(state, waits, Event.REQUEST_REFUSED)
+    return request_submission(state, finding, settings, now)
 
 
 def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:

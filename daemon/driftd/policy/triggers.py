@@ -15,7 +15,15 @@ from driftd.policy.alarms import (
     pending_request,
     request_for_alarm,
 )
-from driftd.policy.inputs import AlarmCleared, AlarmRaised, AlarmStanding, Facts, Override, PolicySettings
+from driftd.policy.inputs import (
+    AlarmCleared,
+    AlarmRaised,
+    AlarmStanding,
+    Facts,
+    OperatorRequest,
+    Override,
+    PolicySettings,
+)
 from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import (
     describe_wait,
@@ -246,6 +254,33 @@ def request_build(state: ModelState, reason: str, who: str, now: float, snapshot
     return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
+def request_submission(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:
+    """Take in a version that somebody made elsewhere: it is judged by rows that it has not seen, as any challenger.
+
+    Where nobody says until when it was trained, that is now.
+    """
+    until = min(finding.trained_until or now, now)
+    text = f": {finding.text}" if finding.text else ""
+    reason = f"{finding.who} submits a version that was trained until {format_time(until)}{text}"
+    want = BuildRequest(
+        Trigger.SUBMITTED,
+        reason,
+        now,
+        change_at=until,
+        labels_needed=settings.min_labels,
+        who=finding.who,
+        submission=finding.submission,
+        trained_until=until,
+    )
+    figures = DecisionFigures(trigger=Trigger.SUBMITTED, who=finding.who)
+    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, (), figures)
+
+
+def is_of_person(want: BuildRequest) -> bool:
+    """Whether a person asked for a build, or handed a version in: no cool-down and no budget holds it up."""
+    return want.trigger in (Trigger.MANUAL, Trigger.SUBMITTED)
+
+
 def is_interruptible(build: Build | None) -> bool:
     """Whether a new build may begin now: there is none, or it only collects rows."""
     return build is None or build.step is BuildStep.COLLECT
@@ -283,15 +318,20 @@ def _passing_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> str | None:
     state = without_endless_waits(state, now, cooldown=settings.cooldown, backoff=settings.backoff_most)
-    if now < state.backoff_until and (want.failures or want.trigger is not Trigger.MANUAL):
+    if now < state.backoff_until and (want.failures or not is_of_person(want)):
         return f"{state.failures} builds failed in a row; next try at {format_time(state.backoff_until)}"
     if want.trigger is Trigger.MANUAL:
         return None
     labels = facts.labels if facts.labels_of_request is None else facts.labels_of_request
-    recent = [at for at in state.build_starts if abs(now - at) < settings.budget_per]  # not those of a clock ahead
     if labels < want.labels_needed:
         since = f" since {format_time(want.change_at)}" if want.change_at is not None else ""
         return f"{labels} of {want.labels_needed} labelled rows{since}"
+    return None if want.submission is not None else _restraint(state, settings, now)
+
+
+def _restraint(state: ModelState, settings: PolicySettings, now: float) -> str | None:
+    """What keeps builds apart that nobody asked for: the cool-down and the budget."""
+    recent = [at for at in state.build_starts if abs(now - at) < settings.budget_per]  # not those of a clock ahead
     if now < state.cooldown_until:
         return f"the cool-down ends at {format_time(state.cooldown_until)}"
     if len(recent) >= settings.budget_builds:
@@ -326,13 +366,15 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         want.reason,
         first_step(want, settings),
         now,
-        change_at=want.change_at,
+        change_at=None if want.submission is not None else want.change_at,
         is_follow_up=want.is_follow_up,
         alarm=want.alarm,
         requested_at=want.since,
         is_refresh=is_refresh(want, settings),
         snapshot=want.snapshot,
         requested_by=want.who,
+        submission=want.submission,
+        trained_until=want.trained_until,
     )
     pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
@@ -383,5 +425,7 @@ def train_action(state: ModelState, build: Build, snapshot: str) -> Action:
             reason=build.reason,
             change_at=build.change_at,
             parent=state.champion,
+            submission=build.submission,
+            trained_until=build.trained_until,
         )
     )

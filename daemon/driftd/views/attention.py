@@ -168,10 +168,14 @@ def _answer(status: ModelStatus) -> str:
     if status.phase is Phase.PAUSED:
         return "The model is paused."
     if status.build is not None:
-        return f"Version {status.build.number} is being built ({str(status.build.step).replace('_', ' ')})."
+        return f"Version {status.build.number} is being built ({_step_of(status, status.build)})."
     if status.waits:
         return f"{'A new version' if status.version_asked else 'A build'} is requested and waits: {status.waits}."
     return "A build is requested." if status.wanted else "Nothing is built: this alarm only informs."
+
+
+def _step_of(status: ModelStatus, build: Build) -> str:
+    return status.outside or str(build.step).replace("_", " ")
 
 
 def _evidence_attention(status: ModelStatus) -> Attention | None:
@@ -197,7 +201,7 @@ def _work_attention(status: ModelStatus) -> Attention | None:
         return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation{beside}.", said)
     if status.build is not None:
         build = status.build
-        step = str(build.step).replace("_", " ")
+        step = _step_of(status, build)
         return Attention.of(
             Urgency.BUSY, f"Version {build.number} is being built ({step}).", build.decision or build.reason
         )

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from driftd.formatting import format_time
 from driftd.observe.alert_rule import REGISTRY_FAILURES
-from driftd.records import Build, BuildStep, HandOver, HandOverStage, RegistryState
+from driftd.outside.exchange import Exchange
+from driftd.paths import Places
+from driftd.records import Build, BuildStep, HandOver, HandOverStage, ModelState, RegistryState
+from driftd.store.state.reader import StateReader
 
 if TYPE_CHECKING:
     from driftd.views.status import ModelStatus
@@ -49,6 +52,18 @@ def external_sentences(status: ModelStatus) -> list[str]:
     if status.hand_over is not None and not is_awaited(status.hand_over):
         said.append(_STAGES[status.hand_over.stage].format(status.hand_over.version, status.version))
     return said if status.is_external else []
+
+
+def outside_wait(reader: StateReader, state: ModelState) -> str | None:
+    """What a build waits for that is made outside, in a clause; None where none waits."""
+    if state.build is None or state.build.step is not BuildStep.TRAIN:
+        return None
+    for action in reader.open_actions(state.model):
+        exchange = Exchange.of(Places(reader.folder), f"{state.model}-{action.id}")
+        order = None if exchange is None or exchange.outcome is not None else exchange.order
+        if order is not None and order.version == state.build.number:
+            return f"waits for the builder outside until {format_time(order.deadline)}"
+    return None
 
 
 def needs_look(registry: RegistryState | None) -> bool:

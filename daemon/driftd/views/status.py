@@ -38,7 +38,14 @@ from driftd.views.config import (
     override_in_force,
     readable,
 )
-from driftd.views.other_systems import describe_hand_over, describe_registry, external_sentences, is_awaited, needs_look
+from driftd.views.other_systems import (
+    describe_hand_over,
+    describe_registry,
+    external_sentences,
+    is_awaited,
+    needs_look,
+    outside_wait,
+)
 from driftd.views.row_counts import RowCounts, row_counts
 from driftd.views.stages import describe_review
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
@@ -111,6 +118,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     hand_over: HandOver | None = None  # of a version to that system
     registry: RegistryState | None = None  # of others, where versions are registered
     orders: Sequence[OrderView] = ()  # of people, that hold
+    outside: str | None = None  # what a build waits for that is made outside, in a clause
     version_asked: str | None = None  # why a new version was asked for, where no trainer is configured
 
     @property
@@ -260,6 +268,7 @@ def model_status(
         pressing=pressing,
         is_external=is_external,
         hand_over=state.hand_over,
+        outside=outside_wait(reader, state),
         registry=state.registry,
         orders=order_views(state),
         version_asked=None if state.version_request is None else state.version_request.reason,
@@ -349,7 +358,8 @@ def sentences(status: ServedStatus) -> list[str]:
     if status.learning:
         said.append(f"still {status.learning}")
     if status.build is not None:
-        said.append(f"version {status.build.number} is being built, at the step {status.build.step}")
+        step = status.outside or f"at the step {status.build.step}"
+        said.append(f"version {status.build.number} is being built, {step}")
     if status.probation is not None:
         sentence = status.probation.sentence or "no labels yet"
         said.append(f"on probation since {format_minute(status.probation.since)}: {sentence}")

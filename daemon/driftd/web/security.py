@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -28,6 +29,8 @@ NO_OPERATOR = (
     "this needs a token that may operate: write a line `TOKEN role=operate name=...` into the file of http.token_file "
     "and send it as Authorization: Bearer TOKEN (docs/security.md)"
 )
+NO_SUBMITTER = NO_OPERATOR.replace("may operate", "may submit or operate").replace("role=operate", "role=submit")
+_SUBMITTED = re.compile(r"/api/v1/models/[^/]+/versions")  # where versions are handed in
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -157,7 +160,7 @@ class RequestGuard:
         if self._tokens is None and not looks and not _is_own(headers, host):
             return 403, "origin", "a page of another origin may not do this"
         if not looks and scope["path"].startswith(OPERATED):
-            refusal = _operating_refusal(headers, bearer)
+            refusal = _operating_refusal(headers, bearer, submits=_SUBMITTED.fullmatch(scope["path"]) is not None)
             if refusal is not None:
                 return refusal
         if self._has_journal and not looks:
@@ -214,13 +217,15 @@ def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
     return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
 
 
-def _operating_refusal(headers: Mapping[bytes, str], bearer: Token | None) -> tuple[int, str, str] | None:
+def _operating_refusal(
+    headers: Mapping[bytes, str], bearer: Token | None, *, submits: bool
+) -> tuple[int, str, str] | None:
     """Why a request to operate a model is refused, whatever guards the address.
 
     What the browser says of the site goes first: behind a proxy the address that was asked is not the one here.
     """
-    if bearer is None or not bearer.may_operate:
-        return 403, "role", NO_OPERATOR
+    if bearer is None or not (bearer.may_submit if submits else bearer.may_operate):
+        return 403, "role", NO_SUBMITTER if submits else NO_OPERATOR
     site = headers.get(b"sec-fetch-site")
     is_own = site in {"none", "same-origin"} if site is not None else _is_own(headers, headers.get(b"host", ""))
     return None if is_own else (403, "origin", "a page of another origin may not do this, whatever token it bears")

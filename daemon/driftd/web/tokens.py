@@ -20,6 +20,7 @@ SHORTEST = 16  # characters; what is shorter can be guessed
 LONGEST_FILE = 65_536
 SHOWN_DIGITS = 8  # of a token's SHA-256: which of them it was, and nothing that helps to guess it
 LOOK_SECONDS = 1.0  # how often the file is looked at for another content
+SUBMIT = "submit"  # the role that may hand in versions, and nothing else
 OPERATE = "operate"  # the role that may ask for what the commands ask for: retrain, approve, roll back, pause, ...
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -37,6 +38,7 @@ class Token:
     digest: bytes  # SHA-256: of equal length whatever the token, so that the time of a comparison tells nothing
     given_name: str = ""
     may_operate: bool = False
+    may_submit: bool = False
 
     @property
     def name(self) -> str:
@@ -132,11 +134,12 @@ def _token_of(line: str, where: str) -> Token:
     given = dict(word.partition("=")[::2] for word in words)
     if set(given) - {"role", "name"} or len(given) < len(words):
         raise TokenFileError(f"{where}: after a token stand at most `role={OPERATE}` and `name=...`, each once")
-    if given.get("role", OPERATE) != OPERATE:
-        raise TokenFileError(f"{where}: the one role is `role={OPERATE}`; leave it out where a token may not operate")
+    role = given.get("role", "")
+    if role not in (OPERATE, SUBMIT, "") or ("role" in given and not role):
+        raise TokenFileError(f"{where}: the roles are `role={OPERATE}` and `role={SUBMIT}`; leave it out for neither")
     if "name" in given and not _NAME.fullmatch(given["name"]):
         raise TokenFileError(f"{where}: a name has at most 64 letters, digits, dots, dashes, underscores and @")
-    return Token(_digest(secret), given.get("name", ""), "role" in given)
+    return Token(_digest(secret), given.get("name", ""), role == OPERATE, bool(role))
 
 
 def _split(line: str) -> tuple[str, list[str]]:

@@ -67,6 +67,11 @@ class StateReader:
         """Close the connection."""
         self._db.close()
 
+    @property
+    def folder(self) -> Path:
+        """Where the database lies: the state directory."""
+        return Path(self._db.execute("pragma database_list").fetchone()["file"]).parent
+
     def __enter__(self) -> Self:
         return self
 

@@ -100,7 +100,7 @@ def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
 
 UNLOADABLE = (ManifestError, ArtefactError, OSError)
 # Triggers that do not say that the champion is bad
-NON_INFERIORITY = frozenset({"schedule", "code_changed", "parameters_changed"})
+NON_INFERIORITY = frozenset({"schedule", "code_changed", "parameters_changed", "submitted"})
 TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
 _BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
 
