@@ -200,7 +200,8 @@ def _shares(counts: NDArray[np.int64], grouping: _ShareGroups) -> NDArray[np.flo
     """The share of each group; NaN where its column has no rows."""
     sums = np.bincount(grouping.groups, weights=counts[grouping.bins], minlength=len(grouping.column))
     wholes = sums[grouping.total]
-    return np.divide(sums, wholes, out=np.full(len(sums), np.nan), where=wholes > 0)
+    shares: NDArray[np.float64] = np.divide(sums, wholes, out=np.full(len(sums), np.nan), where=wholes > 0)
+    return shares
 
 
 def _describe_calm(change: Change | None) -> str:
