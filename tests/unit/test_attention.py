@@ -78,7 +78,7 @@ def loud(kind: str, verdict: Verdict) -> dict[str, KindEvidence]:
         ),
         ({"evidence": loud("performance", Verdict.DRIFT), "wanted": True}, Urgency.DRIFT, "A build is requested."),
         ({"evidence": loud("data", Verdict.DRIFT)}, Urgency.DRIFT, "this alarm only informs"),
-        ({"evidence": loud("data", Verdict.SUSPECTED)}, Urgency.WATCH, "No alarm yet: data moved"),
+        ({"evidence": loud("data", Verdict.SUSPECTED)}, Urgency.WATCH, "No alarm yet: data moved."),
         ({"probation": Probation(2, 0.0)}, Urgency.BUSY, "on probation"),
         ({"build": BUILD}, Urgency.BUSY, "Version 4 is being built"),
         ({"phase": Phase.PAUSED}, Urgency.BUSY, "Paused by the override"),

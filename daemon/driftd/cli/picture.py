@@ -13,6 +13,7 @@ from rich.text import Text
 
 from driftd.cli.terminal import VERDICT_STYLES, number
 from driftd.formatting import format_duration
+from driftd.sentences.alarms import kind_name
 from driftd.store.state.records import StoredTransition
 from driftd.views.config import format_override
 from driftd.views.status import FleetStatus, ServedStatus, format_condition, not_watched, sentences
@@ -167,7 +168,9 @@ def _evidence(status: WatchedStatus, width: int, pen: Pen) -> Table:
     for kind, seen in status.evidence.items():
         style = VERDICT_STYLES.get(seen.verdict, "")
         figures = f"{format_evidence(seen.evidence)} of {format_evidence(seen.threshold)}"
-        table.add_row(Text(kind), Text(pen.bar(seen.share, 20), style=style), Text(figures), Text(seen.sentence, "dim"))
+        table.add_row(
+            Text(kind_name(kind)), Text(pen.bar(seen.share, 20), style=style), Text(figures), Text(seen.sentence, "dim")
+        )
     return table
 
 

@@ -83,7 +83,7 @@ started in the background ends with it.
 EVENTS = """
 ## Events
 
-`default` (what a receiver without `on` is told) is marked.
+`default` (what a receiver without `on` is told) is marked. [What driftd says](sentences.md) has the sentences of each.
 
 | event | severity | default | meaning |
 |---|---|---|---|

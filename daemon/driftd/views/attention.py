@@ -10,6 +10,7 @@ import msgspec
 from driftd.formatting import format_time
 from driftd.observe.alert_rule import section_of
 from driftd.records import Build, Phase, Verdict
+from driftd.sentences.alarms import sentence
 from driftd.views.other_systems import describe_registry, is_awaited, needs_look
 from driftd.views.stages import describe_review
 from driftd.views.status import ModelStatus
@@ -156,11 +157,13 @@ def _drift_attention(status: ModelStatus) -> Attention | None:
     if not loud:
         return None
     first = "performance" if "performance" in loud else loud[0]
-    subjects = {"performance": "Performance has become worse", "harm": "Estimated performance has become worse"}
-    title = subjects.get(first, f"Drift in the {' and the '.join(SAID.get(kind, kind) for kind in loud)}")
     alerts = {"performance": "DriftdPerformanceBelowTolerance", "harm": "DriftdEstimatedPerformanceFalling"}
     alert = alerts.get(first, "DriftdDriftConfirmed")
-    return Attention.of(Urgency.DRIFT, f"{title}. {_answer(status)}", status.evidence[first].sentence, alert=alert)
+    found = status.evidence[first]
+    others = [SAID.get(kind, kind) for kind in loud if kind != first]
+    also = f" An alarm stands on {' and '.join(others)} too." if others else ""
+    detail = f"Evidence {format_evidence(found.evidence)}, threshold {format_evidence(found.threshold)}.{also}"
+    return Attention.of(Urgency.DRIFT, f"{sentence(found.sentence)} {_answer(status)}", detail, alert=alert)
 
 
 def _answer(status: ModelStatus) -> str:
@@ -186,7 +189,9 @@ def _evidence_attention(status: ModelStatus) -> Attention | None:
     gathered = f"{format_evidence(found.evidence)} of the {format_evidence(found.threshold)} that an alarm needs"
     where = SAID.get(suspected[0], suspected[0])
     return Attention.of(
-        Urgency.WATCH, f"No alarm yet: {found.sentence}", f"The evidence on {where} does not suffice: {gathered}."
+        Urgency.WATCH,
+        f"No alarm yet: {sentence(found.sentence)}",
+        f"The evidence on {where} does not suffice: {gathered}.",
     )
 
 

@@ -152,7 +152,7 @@ def with_changes(
 
 def largest_change(reference: Profile, recent: Profile, layout: Layout) -> Change | None:
     """The largest difference of a share in any feature."""
-    grouping, bins = _grouping(layout), layout.starts[len(layout.features)]
+    grouping, bins = _share_groups(layout), layout.starts[len(layout.features)]
     if not len(grouping.column):
         return None
     sides = [_shares(profile.counts[:bins], grouping) for profile in (reference, recent)]
@@ -165,7 +165,7 @@ def largest_change(reference: Profile, recent: Profile, layout: Layout) -> Chang
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Grouping:
+class _ShareGroups:
     """Every share of the features that can be told, as groups of bins; a bin may be in two: its own and `new`."""
 
     bins: NDArray[np.intp]  # (pairs,): of the flat vector
@@ -175,7 +175,7 @@ class _Grouping:
 
 
 @lru_cache(maxsize=64)
-def _grouping(layout: Layout) -> _Grouping:
+def _share_groups(layout: Layout) -> _ShareGroups:
     odd = odd_bins(layout).outside
     pairs: list[tuple[int, int]] = []
     columns: list[int] = []
@@ -193,14 +193,15 @@ def _grouping(layout: Layout) -> _Grouping:
             columns.append(at)
             totals.append(total)
     table = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    return _Grouping(table[:, 0], table[:, 1], np.array(columns, dtype=np.intp), np.array(totals, dtype=np.intp))
+    return _ShareGroups(table[:, 0], table[:, 1], np.array(columns, dtype=np.intp), np.array(totals, dtype=np.intp))
 
 
-def _shares(counts: NDArray[np.int64], grouping: _Grouping) -> NDArray[np.float64]:
+def _shares(counts: NDArray[np.int64], grouping: _ShareGroups) -> NDArray[np.float64]:
     """The share of each group; NaN where its column has no rows."""
     sums = np.bincount(grouping.groups, weights=counts[grouping.bins], minlength=len(grouping.column))
     wholes = sums[grouping.total]
-    return np.divide(sums, wholes, out=np.full(len(sums), np.nan), where=wholes > 0)
+    shares: NDArray[np.float64] = np.divide(sums, wholes, out=np.full(len(sums), np.nan), where=wholes > 0)
+    return shares
 
 
 def _describe_calm(change: Change | None) -> str:
@@ -220,13 +221,13 @@ def _with_changes(
         column = compare_column(reference, recent, layout, subject, is_given=is_given, windows=windows)
         change = None if column is None else column.by_component(component)
         found += [] if change is None else [change]
-    shown = tuple(found[:MOST_TOLD])
-    if not shown:
+    named = tuple(found[:MOST_TOLD])
+    if not named:
         return kind
-    is_joint = kind.streams[0][0] != shown[0].subject  # the evidence is of several columns together
-    said = describe_changes(shown, kind.change_start, also=is_joint)
+    is_joint = kind.streams[0][0] != named[0].subject  # the evidence is of several columns together
+    said = describe_changes(named, kind.change_start, also=is_joint)
     parts = [kind.sentence if is_joint else "", said, kind.note]
-    return replace(kind, changes=shown, sentence=" ".join(part for part in parts if part))
+    return replace(kind, changes=named, sentence=" ".join(part for part in parts if part))
 
 
 def _told_groups(column: ColumnLayout) -> list[tuple[str, list[int]]]:
@@ -246,7 +247,7 @@ def _ranges(column: ColumnLayout) -> list[tuple[str, list[int]]]:
     if not len(counts) or counts.sum() == 0:
         return []
     if column.has_levels and int(np.count_nonzero(counts)) <= 2 * _RANGES:
-        return [(f"equal to {format_number(column.edges[at])}", [at + 3]) for at in np.flatnonzero(counts)]
+        return [(f"equal to {format_number(column.edges[at])}", [int(at) + 3]) for at in np.flatnonzero(counts)]
     middle = (np.cumsum(counts) - counts / 2) / counts.sum()
     group = np.minimum((middle * _RANGES).astype(int), _RANGES - 1)
     found = []
