@@ -228,6 +228,22 @@ def test_the_new_views_are_readable_and_fit_a_phone(visitor: Visitor, view: str,
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_two_versions_stand_side_by_side(visitor: Visitor) -> None:
+    """From the model to its versions: the gate's sentence, metrics, segments, data, code and parameters of both."""
+    visit = visitor()
+    visit.page.click(".model h2 a")
+    visit.page.click("text=Compare versions 1 and 2")
+    visit.page.wait_for_selector("#compare-a")
+    text = visit.page.inner_text("main")
+    for words in ("Judged on the same rows, when version 2 was made: the challenger is better", "mae", "c = red"):
+        assert words in text, words
+    for heading in ("Metrics", "Segments", "Data", "Code", "Parameters"):
+        assert visit.page.locator(f"h2:text-is('{heading}')").count() == 1
+    assert visit.clicks <= CLICKS
+    visit.page.goto(f"{visit.address}/models/{MODEL}/compare?a=2&b=9")
+    expect(visit.page.locator(".empty")).to_contain_text("These two cannot be compared: there is no version 9")
+
+
 def test_an_empty_range_says_so_and_what_there_is(visitor: Visitor) -> None:
     """Where no window lies in the chosen range, a sentence says that, and up to when there are some."""
     visit = visitor()

@@ -254,3 +254,65 @@ def test_every_view_of_a_long_history_costs_less_than_a_second(tmp_path: Path) -
             answer = client.get(path).raise_for_status()
             assert time.process_time() - began < time_limit(1.0), path
             assert len(answer.content) < 300_000, path
+
+
+def test_any_range_of_time_is_shown(http: httpx.Client) -> None:
+    """The windows that begin in the range, with marks and alarms of their own; the map has the same windows."""
+    since, until = END - 100 * HOUR, END - 90 * HOUR
+    model = http.get("/api/models/model-00", params={"from": since, "to": until}).raise_for_status().json()
+    assert model["shown"]["span"] == "range"
+    assert model["shown"]["last"] - model["shown"]["first"] == 9
+    assert len(model["windows"]["at"]) == 10
+    assert model["windows"]["at"][0] == since
+    assert all(since <= at < until for at in model["performance"]["at"])
+    scores = http.get("/api/models/model-00/scores", params={"from": since, "to": until}).json()
+    assert (scores["first"], scores["last"]) == (model["shown"]["first"], model["shown"]["last"])
+
+
+@pytest.mark.parametrize("given", [{"from": 1.0, "to": 2.0}, {"from": END + 9e6}, {"from": END, "to": END - 9 * HOUR}])
+def test_a_range_without_windows_says_what_there_is(http: httpx.Client, given: dict[str, float]) -> None:
+    """Nothing is drawn, and the ends of what is kept are told."""
+    model = http.get("/api/models/model-00", params=given).raise_for_status().json()
+    assert model["shown"]["first"] > model["shown"]["last"]
+    assert model["windows"]["at"] == model["performance"]["at"] == model["marks"] == model["alarms"] == []
+    assert model["shown"]["held_since"] < model["shown"]["held_until"] <= END + HOUR
+    assert http.get("/api/models/model-00/scores", params=given).json()["subjects"] == []
+
+
+def test_an_alarm_of_replayed_history_bears_the_time_of_its_event(tmp_path: Path) -> None:
+    """A window of long ago that was looked at now: its alarm stands at the window, in the list and on the axis."""
+    places = Places(tmp_path / "state")
+    write_history(places.state_db, models=1, windows=200, features=2)
+    with StateStore.open(places.state_db) as store, store.transaction():
+        index = int(END // HOUR) - 100
+        window, seen = Window(index, index * HOUR, (index + 1) * HOUR), END + 400 * 86_400.0
+        alarm = Alarm("data", "x0", 30_000.0, 21_915.0, "x0 moved")
+        number = store.save_alarm("model-00", alarm, window, at=seen, version=1, leaders=[("x0", 1.0)])
+        state = ModelState("model-00", Phase.STEADY, champion=1)
+        output = Transition(state, "x0 moved", Event.ALARM, (), DecisionFigures(alarm=number))
+        store.save_transition(state, output, at=seen, actor="driftd", config_hash="0123456789ab")
+    with serve_page(places, tmp_path / "config.yaml") as address:
+        whole = httpx.get(f"{address}/api/models/model-00?span=all").json()
+        ends = {"from": window.start - HOUR, "to": window.end + HOUR}
+        part = httpx.get(f"{address}/api/models/model-00", params=ends).json()
+    for model in (whole, part):
+        (line,) = [line for line in model["alarms"] if line["id"] == number]
+        assert (line["happened_at"], line["at"]) == (window.end, seen)
+        assert [mark["at"] for mark in model["marks"] if mark["alarm"] == number] == [window.end]
+    assert [found["at"] for found in whole["choices"]["alarms"]] == [window.end]
+
+
+def test_versions_that_are_not_there_are_not_compared(http: httpx.Client) -> None:
+    """A version without a manifest says why; an unknown model has no answer; a link leads to the page of the two."""
+    answer = http.get("/api/models/model-00/compare", params={"a": "1", "b": "<b>"}).raise_for_status().json()
+    assert answer["missing"]
+    assert http.get("/api/models/nobody/compare", params={"a": 1, "b": 2}).status_code == 404
+    link = http.get("/models/model-00/compare", params={"a": "1", "b": "2"})
+    assert (link.status_code, link.headers["location"]) == (302, "../../#/model/model-00/compare?a=1&b=2")
+
+
+@pytest.mark.parametrize("at", ["x", "nan", "1e99", ""])
+def test_a_time_that_is_none_has_no_answer(http: httpx.Client, at: str) -> None:
+    """What served at a time that cannot be is not known."""
+    assert http.get("/api/models/model-00/served", params={"at": at}).status_code == 404
+    assert http.get("/api/models/model-00/served", params={"at": END}).status_code == 200

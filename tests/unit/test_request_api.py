@@ -117,6 +117,25 @@ def test_only_a_token_with_the_role_operates(state: Path, token_file: Path) -> N
     assert kept(state) == []
 
 
+def test_a_session_says_who_the_token_is(state: Path, token_file: Path) -> None:
+    """A token's name and right; nobody without one or by a password; 401 for one that is not known (any more)."""
+    client = client_of(state, Http(token_file=token_file))
+
+    def asked(**given: Any) -> tuple[int, Any]:
+        answer = client.get("/api/v1/session", **given)
+        return answer.status_code, answer.json()
+
+    reader = {"Authorization": f"Bearer {READER}"}
+    assert asked(headers=BEARER) == (200, {"name": "ada", "operates": True, "has_tokens": True})
+    assert asked(headers=reader)[1]["operates"] is False
+    nobody = (200, {"name": None, "operates": False, "has_tokens": True})
+    assert asked() == asked(auth=("ada", OPERATOR)) == asked(headers={"Cookie": f"token={OPERATOR}"}) == nobody
+    assert asked(headers={"Authorization": "Bearer a-wrong-token-of-length"})[0] == 401
+    untold = client_of(state, Http())
+    assert untold.get("/api/v1/session").json() == {"name": None, "operates": False, "has_tokens": False}
+    assert untold.get("/api/v1/session", headers=BEARER).status_code == 401
+
+
 def test_the_api_lets_nobody_in_where_no_guard_stands_before_it(state: Path) -> None:
     """Who forgets the guard gets a refusal, no open door."""
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))

@@ -256,6 +256,7 @@ class _Axis:
     shown: Shown
     grouping: Grouping
     by_time: bool
+    length: float  # of a window, seconds; 0 for windows of rows
     windows: list[CheckedWindows]
     labels: list[CheckedWindows]
 
@@ -264,11 +265,12 @@ class _Axis:
         shown, spans = window_range(reader, model, config, asked)
         first, last = shown.first, shown.last
         by_time = not config.by_rows(model)
+        length = config.window_seconds(model) or 0.0
         windows, labels = (
             [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, kind, first, last)]
             for kind in ("window", "labels")
         )
-        return cls(spans, shown, Grouping.of(first, max(first, last)), by_time, windows, labels)
+        return cls(spans, shown, Grouping.of(first, max(first, last)), by_time, length, windows, labels)
 
     @property
     def since(self) -> float:
@@ -280,7 +282,7 @@ class _Axis:
         if self.shown.last < self.shown.first:
             return 0.0
         checks = [check.at for check in (*self.windows[-1:], *self.labels[-1:])]
-        return max(checks, default=0.0) if self.shown.span == "range" else float("inf")
+        return max(checks, default=0.0) + self.length if self.shown.span == "range" else float("inf")
 
 
 def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:
@@ -289,8 +291,9 @@ def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAla
     found = [(event, at) for event, at in lines if event.event != Event.ALARM and meaning_of(event.event).is_marked]
     for alarm in alarms:
         event = reader.decision_of_alarm(alarm.id)
-        if event is not None and axis.shown.first <= alarm.window_index <= axis.shown.last:
-            found.append((event, happened_at(alarm, by_time=axis.by_time)))
+        at = happened_at(alarm, by_time=axis.by_time)
+        if event is not None and at >= axis.since and axis.until:
+            found.append((event, at))
     found.sort(key=lambda mark: (mark[1], mark[0].id))
     marks = []
     for event, at in found[-MOST_MARKS:]:
