@@ -73,6 +73,8 @@ docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.observe.alert_document grafana > grafana/provisioning/alerting/driftd.yaml
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
+	$(BIN)/python -m driftd.cli.json_document page > docs/json.md
+	$(BIN)/python -m driftd.cli.json_document schemas > docs/json-schemas.json
 	$(BIN)/python -m driftd.notify.document > docs/notifications.md
 	$(BIN)/python -m driftd.api.openapi > docs/openapi.json
 	$(BIN)/python -m driftd.views.runbook_document docs/runbook.md > daemon/driftd/views/static/runbook.html

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.table import print_table
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -17,7 +19,6 @@ from driftd.cli.terminal import (
     number,
     open_places,
     print_json,
-    print_table,
     say,
 )
 from driftd.formatting import format_time
@@ -30,7 +31,7 @@ from driftd_detectors.times import read_time
 
 @click.command()
 @click.argument("when", callback=lambda _context, _option, given: _time(given))
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def at(config_path: Path, when: float, model: str | None, as_json: bool) -> None:
@@ -78,7 +79,7 @@ def _print_served(served: ServedAt, to: Console) -> None:
 @click.command()
 @click.argument("a", type=int)
 @click.argument("b", type=int)
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def diff(config_path: Path, a: int, b: int, model: str | None, as_json: bool) -> None:
@@ -107,7 +108,7 @@ def diff(config_path: Path, a: int, b: int, model: str | None, as_json: bool) ->
 
 @click.command()
 @click.argument("prediction_id")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def prediction(config_path: Path, prediction_id: str, model: str | None, as_json: bool) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from driftd.api.requests import (
     WEEK,
@@ -29,6 +31,8 @@ from driftd.api.requests import (
     end_of,
     post,
 )
+from driftd.cli.arguments import MODEL
+from driftd.cli.progress import show_steps
 from driftd.cli.terminal import (
     AbsentError,
     Decorated,
@@ -49,6 +53,39 @@ from driftd.store.events.retention import prune as delete_old
 from driftd.store.state.reader import StateAbsentError, StateReader
 
 LOOK_SECONDS = 0.1
+UNANSWERED = (
+    "{asked}; no daemon has answered within {wait:g} s: it will when it runs within a day; "
+    "start it with `driftd run --config {config}`"
+)
+
+
+class RequestAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it stands; `outcome` is the daemon's sentence, None while no daemon has answered."""
+
+    request: int
+    model: str
+    kind: str
+    outcome: str | None
+    refused: bool
+
+
+class OldChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """How many checks there are, and how many are over their age."""
+
+    total: int
+    old: int
+
+
+class PruneAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is over its age and what went: `rows`, `old`, `deleted` and `held` are of events, if these were meant."""
+
+    model: str
+    rows: int | UnsetType = UNSET
+    old: int | UnsetType = UNSET
+    deleted: int | UnsetType = UNSET
+    held: str | UnsetType | None = UNSET  # why the daemon keeps them
+    checks: OldChecks | UnsetType = UNSET
+    outcome: str | UnsetType | None = UNSET  # the daemon's answer about the checks
 
 
 def request_options(command: Decorated) -> Decorated:
@@ -74,7 +111,7 @@ def answer_options(command: Decorated) -> Decorated:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @request_options
 def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
     """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
@@ -87,7 +124,7 @@ def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def approve(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -101,7 +138,7 @@ def approve(config_path: Path, model: str, version: int, why: str, wait: float, 
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def reject(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -115,7 +152,7 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def confirm(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -132,7 +169,7 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
 @request_options
 def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
@@ -163,7 +200,7 @@ def until_option(**settings: Any) -> Callable[[Decorated], Decorated]:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("alarm", required=False, type=int)
 @why_option(required=True)
 @until_option(default=WEEK)
@@ -181,7 +218,7 @@ def acknowledge(
 
 
 @click.command("reset-evidence")
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @why_option(required=True)
 @answer_options
 def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json: bool) -> None:
@@ -199,7 +236,7 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
 
 
 @click.command("reset-cursor")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--force", is_flag=True, help="Also where most checks of windows with rows lie ahead of the clock.")
 @request_options
 def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, force: bool, as_json: bool) -> None:
@@ -217,7 +254,7 @@ def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, fo
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @click.option("--only", type=click.Choice(["events", "checks"]), help="Only these; both by default.")
 @request_options
@@ -251,9 +288,9 @@ def prune(
             asked = _post(places, name, PruneChecks(reason=why), who=who, wait=wait)
             outcome = said["outcome"] = asked.outcome
             if not as_json:
-                echo(outcome or f"asked; no daemon has answered within {wait:g} s: it will when it runs within a day")
+                echo(outcome or UNANSWERED.format(asked="asked", wait=wait, config=config_path))
     if as_json:
-        print_json({"model": name, **said})
+        print_json(msgspec.convert({"model": name, **said}, PruneAnswer))
     raise SystemExit(ExitCode.UNANSWERED if said.get("outcome", "") is None else ExitCode.DONE)
 
 
@@ -262,7 +299,8 @@ def _prune_events(config: Config, places: Places, name: str, *, dry_run: bool, q
     if not path.exists():
         raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
     old, total, allowed = count_old(path, now, limits)
-    gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
+    with show_steps("deleting"):
+        gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
     if not quiet:
         spell = spell_duration(config.retention.events)
         echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")
@@ -291,9 +329,9 @@ def ask(config_path: Path, model: str | None, request: Request, *, wait: float, 
     asked = _post(places, name, request, who=who, wait=wait)
     outcome, refused = asked.outcome, asked.status == "refused"
     if as_json:
-        print_json({"request": asked.id, "model": name, "kind": asked.kind, "outcome": outcome, "refused": refused})
+        print_json(RequestAnswer(request=asked.id, model=name, kind=asked.kind, outcome=outcome, refused=refused))
     elif outcome is None:
-        echo(f"asked (request {asked.id}); no daemon has answered within {wait:g} s: it will when it runs within a day")
+        echo(UNANSWERED.format(asked=f"asked (request {asked.id})", wait=wait, config=config_path))
     else:
         echo(outcome)
     raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)
