@@ -13,6 +13,7 @@ from driftd.config.load import load
 from driftd.config.schema import Http
 from driftd.errors import DriftdError
 from driftd.observe.http import HttpThread, Wiring, application
+from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.store.state.reader import StateReader
@@ -28,7 +29,7 @@ class NoDemonstrationError(DriftdError):
 
 @contextmanager
 def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
-    """The address of the page of a demonstration's state, at the moment at which its replay ended.
+    """The address of the page of a demonstration's state.
 
     No daemon runs, no request is taken, nothing is written. Raises NoDemonstrationError.
     """
@@ -36,7 +37,6 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
     if not config_path.exists():
         raise NoDemonstrationError(f"there is no demonstration in {folder}: `driftd demo --folder {folder}` runs one")
     places = Places(load(config_path).state_dir)
-    ended = _end_of(places)
     metrics = Metrics()
     page = StatusPage(
         PageWiring(
@@ -45,8 +45,8 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
             models=tuple,
             obstacles=dict,
             metrics=metrics.board,
-            now=lambda: ended,
-            last_round=lambda: ended,
+            now=time.time,
+            last_round=lambda: 0.0,  # as before the first: the page does not take a daemon for stuck
         )
     )
     refusal = "this is the page of a demonstration: no daemon runs"
@@ -62,6 +62,7 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
 
 def serve_page(folder: Path, console: Console) -> None:
     """Serve the page of a demonstration until Ctrl-C."""
+    configure_logs(level="error")
     with page_of(folder) as address:
         console.print(f"The page of this year: {address}  (read-only; Ctrl-C ends)", soft_wrap=True, highlight=False)
         try:
@@ -71,8 +72,7 @@ def serve_page(folder: Path, console: Console) -> None:
             console.print(f"Once more: driftd demo --page --folder {folder}", soft_wrap=True, highlight=False)
 
 
-def _end_of(places: Places) -> float:
-    """The time of the last decision."""
+def end_of(places: Places) -> float:
+    """The time of the last check, epoch seconds."""
     with StateReader.read_only(places.state_db) as reader:
-        last = reader.history(limit=1)
-    return last[0].at if last else time.time()
+        return max(check.at for check in reader.checks())

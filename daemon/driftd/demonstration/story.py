@@ -37,9 +37,11 @@ def tell_year(
 def _outcome(served: Curve, static: Curve, rivals: Sequence[Curve]) -> str:
     share = 1.0 - served.mean / static.mean
     less = f"{share:.0%} less" if share >= 0 else f"{-share:.0%} more"
+    months = [month for month, _ in monthly_means(served)]
     beside = " ".join(f"{rival.name.capitalize()} it would have been {rival.mean:.2f}." for rival in rivals)
     return (
-        f"Over the ten months the model that driftd kept was off by {served.mean:.2f} minutes a flight, {less} "
+        f"From {_month(months[0])} to {_month(months[-1])} the model that driftd kept was off by "
+        f"{served.mean:.2f} minutes a flight, {less} "
         f"than the {static.mean:.2f} of the first model left alone. {beside}"
     ).rstrip()
 
@@ -50,8 +52,12 @@ def _months(served: Curve, static: Curve, history: Sequence[StoredTransition]) -
         inside = [line for line in history if f"{datetime.fromtimestamp(line.at, UTC):%Y-%m}" == month]
         said = _and([*_count_words(inside)]) or "nothing had to be done"
         worse = "; worse than left alone" if mean > left_alone[month] else ""
-        name = f"{datetime.strptime(month, '%Y-%m').replace(tzinfo=UTC):%B}"
-        yield f"{name:<10} {mean:5.2f} ({left_alone[month]:.2f}): {said}{worse}"
+        yield f"{_month(month):<10} {mean:5.2f} ({left_alone[month]:.2f}): {said}{worse}"
+
+
+def _month(month: str) -> str:
+    """`2013-03` as `March`."""
+    return f"{datetime.strptime(month, '%Y-%m').replace(tzinfo=UTC):%B}"
 
 
 def _count_words(lines: Sequence[StoredTransition]) -> Iterator[str]:
@@ -74,7 +80,8 @@ def _tell_decisions(history: Sequence[StoredTransition]) -> str:
     )
     if first is None:
         return f"{sentence} It raised no alarm."
-    return f"{sentence} The first alarm came on {datetime.fromtimestamp(first.at, UTC):%-d %B}: {first.reason}."
+    day = f"{datetime.fromtimestamp(first.at, UTC):%-d %B}"
+    return f"{sentence} The first alarm came on {day}: {first.reason.rstrip('.')}."
 
 
 def _several(count: int, what: str) -> str:
