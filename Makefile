@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 SERVERS := .venv-servers
 NEWEST := .venv-newest
 LOCKER := .venv-lock
+SITE := .venv-docs
 DEMO := demo-state
 WORKERS ?= 5
 LOCKS := requirements
@@ -15,7 +16,7 @@ PIP := -m pip --disable-pip-version-check --quiet
 LOCKED := install --require-hashes --no-deps --only-binary :all:
 BUILT := install --require-hashes --no-deps --no-build-isolation
 
-.PHONY: help demo test suite unit slow soak lint types bench docs dashboards lock newest clean
+.PHONY: help demo test suite unit slow soak lint types bench docs site screenshots dashboards lock newest clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,18 +40,24 @@ $(SERVERS)/.ready: $(LOCKS)/build.txt $(LOCKS)/servers.txt $(LOCKS)/spark-server
 	$(SERVERS)/bin/python $(PIP) $(BUILT) --no-compile --requirement $(LOCKS)/spark-server.txt
 	@touch $@
 
-demo: $(READY)  ## Show the whole loop on a real year of flights (about a minute after set-up)
+# What builds the documentation's site.
+$(SITE)/.ready: $(LOCKS)/docs.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python $(PIP) $(LOCKED) --no-compile --requirement $(LOCKS)/docs.txt
+	@touch $@
+
+demo: $(READY)  ## Show the whole loop on a real year of flights, then its page on a terminal
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types suite  ## Everything: lint, types, all tests; `make -j3 test` does the three at once
 
-suite: $(READY) $(SERVERS)/.ready  ## All tests
+suite: $(READY) $(SERVERS)/.ready $(SITE)/.ready  ## All tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2
 
-slow: $(READY) $(SERVERS)/.ready  ## The slow tests alone
+slow: $(READY) $(SERVERS)/.ready $(SITE)/.ready  ## The slow tests alone
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)  ## Hundreds of kills and installations, for an hour: before a release, not for each change
@@ -73,11 +80,21 @@ docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.observe.alert_document grafana > grafana/provisioning/alerting/driftd.yaml
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
+	$(BIN)/python -m driftd.cli.json_document page > docs/json.md
+	$(BIN)/python -m driftd.cli.json_document schemas > docs/json-schemas.json
 	$(BIN)/python -m driftd.notify.document > docs/notifications.md
 	$(BIN)/python -m driftd.sentences.document > docs/sentences.md
 	$(BIN)/python -m driftd.api.openapi > docs/openapi.json
 	$(BIN)/python -m driftd.views.card_schema_document > docs/model-card.schema.json
 	$(BIN)/python -m driftd.views.runbook_document docs/runbook.md > daemon/driftd/views/static/runbook.html
+
+site: $(SITE)/.ready  ## The documentation as a site that can be searched, in site/
+	$(SITE)/bin/mkdocs --quiet build --strict
+
+screenshots: $(READY)  ## The pictures of the documentation, from the page of the demonstration
+	test -d $(DEMO) || $(BIN)/driftd demo --folder $(DEMO) --no-serve
+	$(BIN)/python docs/screenshots.py $(DEMO)
+	$(BIN)/python docs/plots.py
 
 dashboards: $(READY)  ## Regenerate the dashboards of Grafana
 	$(BIN)/python -m grafana.generate
@@ -97,6 +114,7 @@ lock:  ## Renew the lock files; KEEP=1 keeps the versions that pyproject.toml st
 	$(COMPILE) --group build --constraints $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
 	$(COMPILE) --group servers --output-file $(LOCKS)/servers.txt
 	$(COMPILE_SOURCE) --no-deps --group spark --output-file $(LOCKS)/spark.txt
+	$(COMPILE) --group docs --output-file $(LOCKS)/docs.txt
 	$(COMPILE_SOURCE) --group spark-server --output-file $(LOCKS)/spark-server.txt
 	for version in 3.11 3.12 3.13; do \
 		$(LOCKER)/bin/python $(PIP) $(LOCKED) --dry-run --target $(LOCKER)/none --python-version $$version \
@@ -111,4 +129,4 @@ newest:  ## Lint, types and quick tests with the newest versions that pyproject.
 	$(MAKE) VENV=$(NEWEST) lint types unit
 
 clean:  ## Remove the environments and what tests and the demo left
-	rm -rf $(VENV) $(SERVERS) $(NEWEST) $(LOCKER) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) $(SITE) site $(NEWEST) $(LOCKER) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

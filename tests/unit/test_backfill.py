@@ -20,7 +20,7 @@ import pytest
 
 from driftd.config.model_schema import WindowConfig
 from driftd.paths import Places
-from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, RowCounts
+from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, LoadedRows
 from driftd.sources.files_settings import FilesSettings
 from driftd.sources.protocol import due_windows
 from driftd.sources.store import StoreSource
@@ -243,6 +243,6 @@ def test_a_live_prediction_stays_the_first(tmp_path: Path) -> None:
 
 def test_the_result_is_plain_data() -> None:
     """Everything of a result is JSON as it stands."""
-    result = BackfillResult(RowCounts(3, 1))
+    result = BackfillResult(LoadedRows(3, 1))
     result.predictions.refused["at"] += 2
     assert json.loads(json.dumps(msgspec.to_builtins(result)))["predictions"]["refused"] == {"at": 2}

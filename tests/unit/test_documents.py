@@ -31,7 +31,8 @@ def test_every_command_shows_an_example(name: str) -> None:
 PAGES = [
     path
     for path in sorted(ROOT.glob("**/*.md"))
-    if not {".venv", ".venv-lock", ".venv-newest", ".venv-servers", "demo-state"} & set(path.parts)
+    if not {".venv", ".venv-lock", ".venv-newest", ".venv-servers", ".venv-docs", "demo-state", "site"}
+    & set(path.parts)
 ]
 
 

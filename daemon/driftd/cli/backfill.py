@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
-import msgspec
-from rich.progress import Progress
 
+from driftd.cli.arguments import FILE, MODEL
 from driftd.cli.file_options import file_options
-from driftd.cli.terminal import AbsentError, config_option, console, echo, json_option, open_places, print_json
+from driftd.cli.progress import show_rows
+from driftd.cli.terminal import AbsentError, config_option, echo, json_option, open_places, print_json
 from driftd.config.schema import Config
 from driftd.config.types import spell_duration
 from driftd.errors import ExitCode
@@ -21,7 +22,7 @@ from driftd.formatting import format_time
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.event_log import ClosedWindows
-from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, RowCounts
+from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, LoadedRows
 from driftd.sources.dialects import Dialect
 from driftd.sources.file_system import absolute_path
 from driftd.sources.files_settings import FilesSettings
@@ -53,10 +54,18 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: Sequen
     return {meaning: name for meaning, _, name in pairs}
 
 
+@dataclass(slots=True, kw_only=True)
+class BackfillAnswer(BackfillResult):
+    """Where every row went; the windows before `windows_closed_until` (epoch seconds) are not checked."""
+
+    model: str
+    windows_closed_until: float | None
+
+
 @click.command()
-@click.argument("model")
-@click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--labels", "label_files", multiple=True, metavar="FILE", help="Files that hold labels alone.")
+@click.argument("model", type=MODEL)
+@click.argument("files", nargs=-1, type=FILE, metavar="[FILE]...")
+@click.option("--labels", "label_files", multiple=True, type=FILE, metavar="FILE", help="Files that hold labels alone.")
 @click.option("--column", "columns", multiple=True, callback=_columns, metavar="MEANING=NAME", help="As `columns`.")
 @click.option(
     "--label-column", "label_columns", multiple=True, callback=_columns, metavar="MEANING=NAME", help="Of --labels."
@@ -108,8 +117,9 @@ def backfill(
     except ValueError as error:  # a meaning that there is not
         raise click.UsageError(str(error)) from error
     if as_json:
-        said = {"model": model, "windows_closed_until": until if math.isfinite(until) else None}
-        print_json({**said, **msgspec.to_builtins(result)})
+        closed_until = until if math.isfinite(until) else None
+        counted = {each.name: getattr(result, each.name) for each in fields(result)}
+        print_json(BackfillAnswer(**counted, model=model, windows_closed_until=closed_until))
     else:
         for sentence in sentences(model, result, until, config.retention.events):
             echo(sentence)
@@ -145,14 +155,13 @@ def _load(
     until = -math.inf if closed is None else closed
     with (
         hold_lock(places.backfill_lock(model), "driftd backfill"),
-        Progress(console=console(stderr=True), transient=True) as progress,
+        show_rows("looking for rows") as progress,
         closing(EventReader(places.events_db(model), schema, places.segments(model))) as reader,
         closing(EventStore.open(places.events_db(model), schema, segments=places.segments(model))) as store,
     ):
-        bar = progress.add_task("looking for rows", total=None)
         destination = Destination(store, reader, now - config.retention.events, until)
-        work = Backfill(schema, destination, now, lambda rows: progress.advance(bar, rows))
-        progress.update(bar, description="loading rows", total=work.find(predictions, labels))
+        work = Backfill(schema, destination, now, progress.advance)
+        progress.begin("loading rows", work.find(predictions, labels))
         return work.load(), until
 
 
@@ -180,7 +189,7 @@ def sentences(model: str, result: BackfillResult, until: float, keep: float) -> 
         )
 
 
-def _count_sentences(counts: RowCounts, keep: float) -> Iterator[str]:
+def _count_sentences(counts: LoadedRows, keep: float) -> Iterator[str]:
     for name, words in _COUNTS.items():
         if count := getattr(counts, name):
             example = counts.examples.get(name)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import msgspec
-from rich.progress import track
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.progress import show_rows
+from driftd.cli.table import print_table
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -22,7 +24,6 @@ from driftd.cli.terminal import (
     json_option,
     open_places,
     print_json,
-    print_table,
     say,
 )
 from driftd.config.model_schema import ModelConfig
@@ -89,7 +90,7 @@ class AlarmCounts:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--since", type=MOMENT, help="Begin with the windows from this time on (UTC).")
 @click.option("--until", type=MOMENT, help="End with the windows before this time (UTC).")
 @config_option
@@ -120,10 +121,15 @@ def backtest(
     ):
         windows = _windows_between(test.windows(), settings, since, until)
         if not windows:
-            raise AbsentError(f"there is no complete window of {name} to replay in that time")
+            raise AbsentError(
+                f"there is no complete window of {name} to replay in that time: windows fill as predictions come, and "
+                f"`driftd backfill {name} FILE` loads those of the past"
+            )
         tally, end = AlarmCounts(), now if until is None else min(now, _epoch(until))
-        for moment in _progress(test.run(windows, end), len(windows), quiet=as_json):
-            tally.add(moment, test)
+        with show_rows("replaying windows") as progress:
+            progress.begin("replaying windows", len(windows))
+            for moment in progress.track(test.run(windows, end)):
+                tally.add(moment, test)
     report = _report(name, settings, windows, tally, recorded)
     if as_json:
         print_json(report)
@@ -157,14 +163,6 @@ def _windows_between(
     first = float("-inf") if since is None else _epoch(since)
     last = float("inf") if until is None else _epoch(until)
     return [window for window in windows if first <= window.start and window.end <= last]
-
-
-def _progress(moments: Iterator[Moment], windows: int, *, quiet: bool) -> Iterable[Moment]:
-    """The moments, with a bar on a terminal that moves with the windows."""
-    to = console()
-    if quiet or not to.is_terminal:
-        return moments
-    return track(moments, description="replaying", total=windows, transient=True)
 
 
 def _report(

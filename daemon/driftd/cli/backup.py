@@ -11,8 +11,12 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.operate import whoami
+from driftd.cli.progress import show_steps
+from driftd.cli.table import print_table
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -23,7 +27,6 @@ from driftd.cli.terminal import (
     load_config,
     open_places,
     print_json,
-    print_table,
     say,
 )
 from driftd.config.load import files_of
@@ -66,7 +69,7 @@ def backup(config_path: Path, to: Path | None, as_json: bool) -> None:
         _copy(config, config_path, places, to, as_json=as_json)
         return
     plan = backup_plan(config, config_path, places, time.time(), reason=BY_HAND)
-    with console().status("reading, copying, checking"):
+    with show_steps("reading, copying, checking"):
         made = backup_apart(plan)
     if as_json:
         print_json(_line(plan.folder / made.name, made))
@@ -79,12 +82,12 @@ def backup(config_path: Path, to: Path | None, as_json: bool) -> None:
 
 def _copy(config: Config, config_path: Path, places: Places, to: Path, *, as_json: bool) -> None:
     now, began = time.time(), time.monotonic()
-    with console().status("copying"):
+    with show_steps("copying"):
         made = make_standby(places, files_of(config_path), tuple(config.models), to, program=version("driftd"), now=now)
     content = read_standby(made)
     seconds, size = time.monotonic() - began, sum(content.files.values())
     if as_json:
-        print_json({"path": made, "made_at": now, "bytes": size, "copied": content.copied, "seconds": seconds})
+        print_json(CopyAnswer(path=str(made), made_at=now, bytes=size, copied=content.copied, seconds=seconds))
         return
     figures = f"{_size(size)}, {_size(content.copied)} new, {seconds:.1f} s"
     echo(f"{made} holds everything acknowledged until {format_time(now)} ({figures})")
@@ -93,7 +96,9 @@ def _copy(config: Config, config_path: Path, places: Places, to: Path, *, as_jso
 @click.command()
 @click.option("--list", "only_list", is_flag=True, help="Show the backups there are, and do nothing.")
 @click.option("--backup", "name", help="The backup to restore; the newest good one by default.")
-@click.option("--events", "model", metavar="MODEL", help="Restore the event store of MODEL instead of the state.")
+@click.option(
+    "--events", "model", type=MODEL, metavar="MODEL", help="Restore the event store of MODEL instead of the state."
+)
 @click.option("--from", "source", type=_FOLDER, metavar="DIR", help="Take over from the copies of `backup --to DIR`.")
 @click.option("--empty", is_flag=True, help="With --events: begin with an empty event store.")
 @config_option
@@ -137,11 +142,12 @@ def restore(
         _own(stack, places, model)
         wanted = _with_events(found, model) if model is not None else found
         chosen = None if empty else _choose(wanted, name, model)
-        if model is not None:
-            done = restore_events(places, model, chosen.path if chosen else None, now=time.time())
-        else:
-            assert chosen is not None
-            done = restore_state(places, chosen.path, chosen.backup, who=who, now=time.time())
+        with show_steps("restoring"):
+            if model is not None:
+                done = restore_events(places, model, chosen.path if chosen else None, now=time.time())
+            else:
+                assert chosen is not None
+                done = restore_state(places, chosen.path, chosen.backup, who=who, now=time.time())
     _tell(done, chosen, config, config_path, model, as_json=as_json)
 
 
@@ -149,11 +155,11 @@ def _take_over(config_path: Path, source: Path, *, as_json: bool) -> None:
     who, began = whoami(), time.monotonic()
     Places(load_config(config_path).state_dir).root.mkdir(parents=True, exist_ok=True, mode=0o750)
     _, places = open_places(config_path, makes=True)
-    with hold_lock(places.lock, "driftd restore", patience=0.0), console().status("checking and copying"):
+    with hold_lock(places.lock, "driftd restore", patience=0.0), show_steps("checking and copying"):
         chosen, content = take_over(places, source, who=who, now=time.time())
     seconds, size = time.monotonic() - began, sum(content.files.values())
     if as_json:
-        print_json({"path": chosen, "made_at": content.made_at, "bytes": size, "seconds": seconds})
+        print_json(CopyAnswer(path=str(chosen), made_at=content.made_at, bytes=size, seconds=seconds))
         return
     echo(f"the state is that of {chosen}, of {format_time(content.made_at)}; it took {seconds:.1f} s")
     echo(f"next: start driftd (--config {config_path}); what came to the other host later is not here")
@@ -185,7 +191,7 @@ def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
             what = "no backup" if model is None else f"no backup with the events of {model}"
             way = "" if model is None else "; `--empty` begins with an empty event store, and the broken one is kept"
             raise AbsentError(f"there is {what}{way}")
-        with console().status("checking backups"):
+        with show_steps("checking backups"):
             return _Chosen(*newest_good(found, time.time()))
     for path, backup in found:
         if backup.name == name:
@@ -231,7 +237,8 @@ def _tell(
 ) -> None:
     if as_json:
         restored = _line(chosen.path, chosen.backup) if chosen else None
-        print_json({"model": model, "kept": done.kept, "aside": done.aside, "restored": restored})
+        kept = None if done.kept is None else str(done.kept)
+        print_json(RestoreAnswer(model=model, kept=kept, aside=[str(path) for path in done.aside], restored=restored))
         return
     out = console()
     for sentence in chosen.passed_over if chosen else ():
@@ -260,6 +267,25 @@ class BackupLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     path: str
     models: dict[str, BackedUpModel]
+
+
+class CopyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole copy that was made, or taken over; `made_at` in epoch seconds, `copied` the bytes that were new."""
+
+    path: str
+    made_at: float
+    bytes: int
+    copied: int | UnsetType = UNSET
+    seconds: float
+
+
+class RestoreAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was put in place: `restored` is None for an empty event store, `model` for the state."""
+
+    model: str | None
+    kept: str | None  # where the replaced file is now
+    aside: list[str]
+    restored: BackupLine | None
 
 
 def _line(path: Path, backup: Backup) -> BackupLine:

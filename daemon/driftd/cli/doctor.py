@@ -6,14 +6,32 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 from rich.text import Text
 
-from driftd.cli.terminal import config_option, console, json_option, load_config, print_json, say
+from driftd.cli.progress import show_steps
+from driftd.cli.terminal import config_option, console, json_option, load_config, print_json, say, say_text
 from driftd.config.schema import Config, Receiver
+from driftd.doctor.installation import Finding
 from driftd.errors import ExitCode
 from driftd.formatting import visible
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class DoctorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every finding, and how many there are of each level."""
+
+    config: str
+    count: dict[str, int]
+    findings: list[Finding]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a receiver took the test message, else why not."""
+
+    delivered: bool
+    error: str | None
 
 
 @click.command()
@@ -34,19 +52,17 @@ def doctor(config_path: Path, as_json: bool) -> None:
     from driftd.doctor.checks import CHECKS  # noqa: PLC0415 - sources and their like only when examined
     from driftd.doctor.installation import examine_all  # noqa: PLC0415 - see above
 
-    with console(stderr=True).status("looking") as status:
-        found = list(examine_all(config_path, time.time(), CHECKS, lambda name: status.update(f"looking at {name}")))
+    with show_steps("looking") as tell:
+        found = list(examine_all(config_path, time.time(), CHECKS, lambda name: tell(f"looking at {name}")))
     count = {level: sum(finding.level == level for finding in found) for level in _STYLES}
     if as_json:
-        print_json({"config": str(config_path), "count": count, "findings": found})
+        print_json(DoctorAnswer(config=str(config_path), count=count, findings=found))
     else:
         out = console()
         for finding in found:
             head = Text(f"{finding.level:<6}", style=_STYLES[finding.level])
-            out.print(
-                head.append(visible(f"{finding.check}: {finding.subject}: {finding.said}"), style="default"),
-                soft_wrap=True,
-            )
+            said = visible(f"{finding.check}: {finding.subject}: {finding.said}")
+            say_text(out, head.append(said, style="default"), indent=6)
             if finding.todo:
                 say(out, f"      -> {finding.todo}")
         say(out, f"{count['fail']} fail, {count['warn']} warn, {count['ok']} ok")
@@ -70,7 +86,7 @@ def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) ->
     config = load_config(config_path)
     outcomes = {name: _try(name, receiver) for name, receiver in _receivers_named(config, receivers).items()}
     if as_json:
-        print_json({name: {"delivered": error is None, "error": error} for name, error in outcomes.items()})
+        print_json({name: Delivery(delivered=error is None, error=error) for name, error in outcomes.items()})
     else:
         for name, error in outcomes.items():
             say(console(), f"{name}: {error or 'took the test message'}", "red" if error else "green")

@@ -9,6 +9,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -170,7 +171,7 @@ def _outcome(action: ActionLine) -> str:
 
 @click.command()
 @click.argument("what", default="last")
-@click.option("--model", "-m", help="Which model `last` is about; all by default.")
+@click.option("--model", "-m", type=MODEL, help="Which model `last` is about; all by default.")
 @click.option("--alarm", "is_alarm", is_flag=True, help="WHAT is the number of an alarm, not of a decision.")
 @config_option
 @json_option

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import click
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import chosen_model, config_option, console, json_option, open_places, print_json, say
 from driftd.fsutil import sync
 from driftd.store.public_views import VIEWS
@@ -47,7 +48,7 @@ def _parts(given: str | None) -> list[str]:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--format", "file_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
 @click.option("--what", callback=lambda _context, _option, given: _parts(given), help="Some of them; all by default.")

@@ -17,6 +17,7 @@ import click
 import pandas as pd
 from rich.console import Console
 
+from driftd.cli import example
 from driftd.cli.adoption import (
     LABEL,
     UNLABELLED,
@@ -29,9 +30,11 @@ from driftd.cli.adoption import (
     require_options,
     with_target,
 )
+from driftd.cli.arguments import FILE
 from driftd.cli.file_options import file_options
 from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.cli.labelled_file import MOST_VALUES, FileRead, read_file
+from driftd.cli.progress import show_steps
 from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
@@ -114,6 +117,7 @@ class InitOptions:
     version_column: str | None
     source_kind: str
     unseen: bool
+    example: bool
 
     @property
     def is_external(self) -> bool:
@@ -139,7 +143,8 @@ class Plan:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", type=FILE, required=False)
+@click.option("--example", is_flag=True, help="Write a file of flights that driftd brings, and begin with that.")
 @click.option("--target", help="The column to predict; of logged predictions their label, `label` by default.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
 @click.option("--time", "time_column", help="When a row happened; guessed by default.")
@@ -164,7 +169,7 @@ class Plan:
 )
 @click.option("--force", is_flag=True, help="Replace an existing config.")
 @click.option("--trainer", help="Your own trainer, package.module:function or {command: [...]}; docs/your-trainer.md.")
-@click.option("--model", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
+@click.option("--model", type=FILE, help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
 @click.option("--allow-pickle", is_flag=True, help="Load or store a pickle, which runs the code in it.")
 @click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")
 @click.option(
@@ -199,17 +204,25 @@ def init(**options: Any) -> None:
 
     \b
     Example:
+      driftd init --example
       driftd init bookings.parquet --target cancelled --time booked_at
       driftd init bookings.parquet --target cancelled --trainer mycompany.models:train
       driftd init bookings.parquet --target cancelled --model model.skops
       driftd init "logs/*.parquet" --serving external --source files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    exists = Path(options["output"]).exists() and not options["force"]
+    options |= example.example_options(
+        is_wanted=options["example"], file=options["file"], is_refused=exists, now=time.time()
+    )
     given, to = InitOptions(**options), console(stderr=True)
     columns = (given.prediction, given.score, given.version_column)
     require_options(given.is_external, given.target, columns, given.source_kind, model=given.model)
-    if given.output.exists() and not given.force:
-        raise click.ClickException(f"{given.output} exists; name another with --output, or replace it with --force")
-    with to.status(f"reading {given.file}"):
+    if exists:
+        raise click.ClickException(
+            f"{given.output} exists; name another with --output, or replace it with --force. "
+            f"next: driftd run --config {given.output}"
+        )
+    with show_steps(f"reading {given.file}"):
         most = inf if given.is_external else MOST_VALUES  # a log of predictions is judged by its own rows
         read = read_file(given.file, given.file_format, given.dialect, most)
     _print_remarks(read.remarks, to)
@@ -223,10 +236,14 @@ def init(**options: Any) -> None:
     _require_new(places, plan.guess.name)
     with as_owner_of(places.root):
         model = config.models[plan.guess.name]
-        made = _first_version(plan, model, places, to, log=given.file)
+        made = _first_version(plan, model, places, log=given.file)
         EventLog(places, plan.guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     _print_remarks(made.remarks, to)
     write(given.output, text, places.root.stat().st_gid)
+    if given.example:
+        with show_steps("predicting the months after the file"):
+            rows = example.hand_in_later_rows(places, plan.guess.name, time.time())
+        say(to, f"  version 1 has predicted the {rows:,} later flights, and their labels are handed in")
     _print_next(given, plan, made, places)
 
 
@@ -308,17 +325,17 @@ def _print_next(given: InitOptions, plan: Plan, made: FirstVersion, places: Plac
         echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
-def _first_version(plan: Plan, model: ModelConfig, places: Places, to: Console, log: str) -> FirstVersion:
+def _first_version(plan: Plan, model: ModelConfig, places: Places, log: str) -> FirstVersion:
     """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails.
 
     `log` is what the user calls the file of the rows.
     """
     guess, rows = plan.guess, plan.rows
     now = time.time() if guess.last_at is None else guess.last_at
-    with to.status("version 1") as status:
+    with show_steps("version 1") as show:
 
         def tell(step: str) -> None:
-            status.update(f"version 1: {step}")
+            show(f"version 1: {step}")
 
         try:
             if model.is_external:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, json_option, open_places, print_json
 from driftd.config.schema import Config
 from driftd.config.types import DAY
@@ -29,7 +30,7 @@ FIRST_SPAN = 30 * DAY  # that the first draw looks at
 
 
 @click.command("label-requests")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--number", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many to draw.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the draw; by default its time.")
 @click.option("--again", is_flag=True, help="Show the newest draw, and draw none.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -29,7 +30,7 @@ from driftd_detectors.times import read_time
 
 @click.command()
 @click.argument("when", callback=lambda _context, _option, given: _time(given))
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def at(config_path: Path, when: float, model: str | None, as_json: bool) -> None:
@@ -76,7 +77,7 @@ def _print_served(served: ServedAt, to: Console) -> None:
 
 @click.command()
 @click.argument("prediction_id")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def prediction(config_path: Path, prediction_id: str, model: str | None, as_json: bool) -> None:

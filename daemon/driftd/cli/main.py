@@ -9,6 +9,7 @@ import sys
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.observe.systemd import hangups
@@ -21,6 +22,7 @@ COMMANDS = {
     "check-config": ("driftd.cli.run:check_config", "Say whether a config is good, and what it means."),
     "run": ("driftd.cli.run:run", "Watch the models of a config: the daemon."),
     "serve": ("driftd.cli.run:serve", "Answer predictions and take events over HTTP."),
+    "open": ("driftd.cli.page:open_page", "Open the daemon's page in the browser."),
     "status": ("driftd.cli.status:status", "Where every model stands, what needs a person first."),
     "history": ("driftd.cli.status:history", "What was decided, newest first."),
     "explain": ("driftd.cli.explain:explain", "Why: any alarm, build, refusal or swap."),
@@ -58,6 +60,7 @@ COMMANDS = {
     "backtest": ("driftd.cli.backtest:backtest", "The alarms that a config would have raised."),
     "reproduce": ("driftd.cli.reproduce:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.doctor:notify_test", "Send every receiver a test."),
+    "completion": ("driftd.cli.completion:completion", "The script by which a shell completes driftd."),
 }
 STAYING = ("run", "serve")  # until they are told to end, which SIGHUP does not tell them
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:d}  {code.meaning}" for code in ExitCode)
@@ -81,6 +84,13 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin like this, without loading them, and the options of `driftd` itself."""
+        commands = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items()]
+        return [item for item in commands if item.value.startswith(incomplete)] + click.Command.shell_complete(
+            self, ctx, incomplete
+        )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a complaint that quotes data does nothing to the terminal."""
@@ -151,6 +161,10 @@ def _advice(error: OSError) -> str:
         return ": another program listens there (another driftd?); change `listen` in the config or stop the other"
     if error.errno in {errno.EACCES, errno.EPERM} and error.filename:
         return ": `driftd doctor` says what is not as it should be, and for whom"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL}:
+        return ": a port below 1024 needs rights, an address has to be one of this host; change `listen` in the config"
+    if error.errno == errno.ENOENT and error.filename:
+        return ": name a place that is there, or make its folder first"
     if error.errno == errno.EROFS:
         return ": mount it for writing, or name another place (state_dir in the config)"
     return ""

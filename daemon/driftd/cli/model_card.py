@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import AbsentError, chosen_model, config_option, console, open_places, print_json, say
 from driftd.fsutil import write_durably
 from driftd.registry import ManifestError, Registry
@@ -19,7 +20,7 @@ ENDINGS = (".html", ".json")
 
 
 @click.command("model-card")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.argument("version", required=False, type=click.IntRange(1))
 @click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="A file .html or .json.")
 @config_option

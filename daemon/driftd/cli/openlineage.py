@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import httpx
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import chosen_model, config_option, console, open_places, say
 from driftd.config.schema import Config
 from driftd.fsutil import write_durably
@@ -22,7 +23,7 @@ SECONDS = 30.0  # of one request
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="A file of JSON lines.")
 @click.option("--url", help="Send each event by POST to this address, such as http://marquez:5000/api/v1/lineage.")
 @click.option(

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from driftd.api.requests import (
     WEEK,
@@ -32,6 +34,8 @@ from driftd.api.requests import (
     end_of,
     post,
 )
+from driftd.cli.arguments import MODEL
+from driftd.cli.progress import show_steps
 from driftd.cli.terminal import (
     AbsentError,
     Decorated,
@@ -52,6 +56,39 @@ from driftd.store.events.retention import prune as delete_old
 from driftd.store.state.reader import StateAbsentError, StateReader
 
 LOOK_SECONDS = 0.1
+UNANSWERED = (
+    "{asked}; no daemon has answered within {wait:g} s: it will when it runs within a day; "
+    "start it with `driftd run --config {config}`"
+)
+
+
+class RequestAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it stands; `outcome` is the daemon's sentence, None while no daemon has answered."""
+
+    request: int
+    model: str
+    kind: str
+    outcome: str | None
+    refused: bool
+
+
+class OldChecks(msgspec.Struct, frozen=True, kw_only=True):
+    """How many checks there are, and how many are over their age."""
+
+    total: int
+    old: int
+
+
+class PruneAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is over its age and what went: `rows`, `old`, `deleted` and `held` are of events, if these were meant."""
+
+    model: str
+    rows: int | UnsetType = UNSET
+    old: int | UnsetType = UNSET
+    deleted: int | UnsetType = UNSET
+    held: str | UnsetType | None = UNSET  # why the daemon keeps them
+    checks: OldChecks | UnsetType = UNSET
+    outcome: str | UnsetType | None = UNSET  # the daemon's answer about the checks
 
 
 def request_options(command: Decorated) -> Decorated:
@@ -77,7 +114,7 @@ def answer_options(command: Decorated) -> Decorated:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option(
     "--snapshot",
     callback=lambda _context, _option, given: _snapshot_name(given),
@@ -104,7 +141,7 @@ def _snapshot_name(given: str | None) -> str | None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option(
     "--from",
     "stage",
@@ -126,7 +163,7 @@ def retry(config_path: Path, model: str, stage: RetriedStage | None, why: str, w
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def approve(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -140,7 +177,7 @@ def approve(config_path: Path, model: str, version: int, why: str, wait: float, 
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def reject(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -154,7 +191,7 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=int)
 @request_options
 def confirm(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
@@ -171,7 +208,7 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
 @request_options
 def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
@@ -202,7 +239,7 @@ def until_option(**settings: Any) -> Callable[[Decorated], Decorated]:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("alarm", required=False, type=int)
 @why_option(required=True)
 @until_option(default=WEEK)
@@ -220,7 +257,7 @@ def acknowledge(
 
 
 @click.command("reset-evidence")
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @why_option(required=True)
 @answer_options
 def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json: bool) -> None:
@@ -238,7 +275,7 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
 
 
 @click.command("reset-cursor")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--force", is_flag=True, help="Also where most checks of windows with rows lie ahead of the clock.")
 @request_options
 def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, force: bool, as_json: bool) -> None:
@@ -256,7 +293,7 @@ def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, fo
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @click.option("--only", type=click.Choice(["events", "checks"]), help="Only these; both by default.")
 @request_options
@@ -290,9 +327,9 @@ def prune(
             asked = _post(places, name, PruneChecks(reason=why), who=who, wait=wait)
             outcome = said["outcome"] = asked.outcome
             if not as_json:
-                echo(outcome or f"asked; no daemon has answered within {wait:g} s: it will when it runs within a day")
+                echo(outcome or UNANSWERED.format(asked="asked", wait=wait, config=config_path))
     if as_json:
-        print_json({"model": name, **said})
+        print_json(msgspec.convert({"model": name, **said}, PruneAnswer))
     raise SystemExit(ExitCode.UNANSWERED if said.get("outcome", "") is None else ExitCode.DONE)
 
 
@@ -301,7 +338,8 @@ def _prune_events(config: Config, places: Places, name: str, *, dry_run: bool, q
     if not path.exists():
         raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
     old, total, allowed = count_old(path, now, limits)
-    gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
+    with show_steps("deleting"):
+        gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
     if not quiet:
         spell = spell_duration(config.retention.events)
         echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")
@@ -332,9 +370,9 @@ def ask(
     asked = _post(places, name, request, who=who, wait=wait)
     outcome, refused = asked.outcome, asked.status == "refused"
     if as_json:
-        print_json({"request": asked.id, "model": name, "kind": asked.kind, "outcome": outcome, "refused": refused})
+        print_json(RequestAnswer(request=asked.id, model=name, kind=asked.kind, outcome=outcome, refused=refused))
     elif outcome is None:
-        echo(f"asked (request {asked.id}); no daemon has answered within {wait:g} s: it will when it runs within a day")
+        echo(UNANSWERED.format(asked=f"asked (request {asked.id})", wait=wait, config=config_path))
     else:
         echo(outcome)
     raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)

@@ -8,11 +8,12 @@ from typing import get_args
 import click
 
 from driftd.api.requests import WEEK, Pausable, Pause, Resume, Silence
+from driftd.cli.arguments import MODEL
 from driftd.cli.operate import answer_options, ask, request_options, until_option, why_option
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option(
     "--what", multiple=True, type=click.Choice(get_args(Pausable)), help="What is held; all three unless given."
 )
@@ -35,7 +36,7 @@ def pause(
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("feature")
 @why_option(required=True)
 @until_option(default=WEEK)
@@ -51,7 +52,7 @@ def silence(config_path: Path, model: str, feature: str, why: str, until: str, w
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option("--what", multiple=True, type=click.Choice(get_args(Pausable)), help="Only these pauses.")
 @click.option("--feature", help="Only the silence of this feature.")
 @click.option("--alarm", type=click.IntRange(min=1), help="Only the acknowledgement of this alarm.")

@@ -9,16 +9,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from driftd.cli.terminal import (
-    chosen_model,
-    config_option,
-    console,
-    json_option,
-    open_places,
-    print_json,
-    print_table,
-    say,
-)
+from driftd.cli.arguments import MODEL
+from driftd.cli.table import print_table
+from driftd.cli.terminal import chosen_model, config_option, console, json_option, open_places, print_json, say
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.formatting import format_duration, format_minute
@@ -30,7 +23,7 @@ _MEBIBYTE = 1 << 20
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def plan(config_path: Path, model: str | None, as_json: bool) -> None:

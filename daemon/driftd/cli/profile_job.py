@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, open_places, print_json
 from driftd.config.model_schema import ModelConfig
 from driftd.config.source_schema import ProfilesSourceConfig
@@ -26,7 +27,7 @@ from driftd_detectors.window_data import ServedBy
 
 
 @click.command("profile-job")
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),

@@ -14,20 +14,12 @@ import click
 import pandas as pd
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.file_options import file_options
 from driftd.cli.init_defaults import guess_columns
 from driftd.cli.labelled_file import read_file
-from driftd.cli.terminal import (
-    AbsentError,
-    chosen_model,
-    config_option,
-    console,
-    echo,
-    json_option,
-    print_json,
-    print_table,
-    say,
-)
+from driftd.cli.table import print_table
+from driftd.cli.terminal import AbsentError, chosen_model, config_option, console, echo, json_option, print_json, say
 from driftd.config.load import load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.rehearsal_schema import CostsConfig
@@ -94,7 +86,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, given: str |
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--data", multiple=True, metavar="FILE", help="Rows with features, label and time; the source if absent.")
 @click.option(
     "--vary", "variations", multiple=True, callback=_variations, metavar="KEY=A,B", help="A key of the model's section."

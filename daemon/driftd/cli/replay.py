@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.terminal import chosen_model, config_option, console, json_option, print_json, print_table, say
+from driftd.cli.table import print_table
+from driftd.cli.terminal import chosen_model, config_option, console, json_option, print_json, say
 from driftd.config.load import load
 from driftd.formatting import format_minute
 from driftd.paths import Places

@@ -14,6 +14,8 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.progress import show_steps
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -60,8 +62,15 @@ class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
     figures: RebuiltFigures
 
 
+class ReproduceAnswer(Rebuilt, frozen=True, kw_only=True):
+    """What came of building a version again."""
+
+    model: str
+    version: int
+
+
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("version", type=click.IntRange(1))
 @click.option(
     "--keep",
@@ -92,9 +101,9 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
         raise AbsentError(f"{name} has no version {version}; there are: {known}")
     manifest = registry.manifest(name, version)
     with _scratch(keep) as scratch, hold_in_use(places.model(name)):
-        found = _rebuilt(config, places, manifest, scratch, quiet=as_json)
+        found = _rebuilt(config, places, manifest, scratch)
     if as_json:
-        print_json({"model": name, "version": version, **msgspec.structs.asdict(found)})
+        print_json(ReproduceAnswer(model=name, version=version, **msgspec.structs.asdict(found)))
     else:
         _print(found, keep)
     if found.outcome == "cannot":
@@ -119,7 +128,7 @@ def _scratch(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, *, quiet: bool) -> Rebuilt:
+def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path) -> Rebuilt:
     """What the child found. Raises ClickException when the build itself failed."""
     arguments = {
         "model": manifest.model,
@@ -129,13 +138,9 @@ def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, 
         "scratch": str(scratch),
     }
     job = start_job(scratch / "job", "reproduce", arguments, _limits(config, manifest), SHARED)
-    to = console()
-    to.quiet = quiet or not to.is_terminal
     try:
-        with to.status(f"building {manifest.model}/{manifest.version} again") as progress:
-            began = time.monotonic()
+        with show_steps(f"building {manifest.model}/{manifest.version} again"):
             while (result := job.poll()) is None:
-                progress.update(f"building {manifest.model}/{manifest.version} again, {time.monotonic() - began:.0f} s")
                 time.sleep(POLL_SECONDS)
     finally:
         job.kill()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import msgspec
 
-from driftd.cli.terminal import config_option, echo, json_option, print_json
+from driftd.cli.progress import show_steps
+from driftd.cli.terminal import config_option, console, echo, json_option, print_json
 from driftd.config.schema import Config
 
 LEVEL = click.option(
@@ -21,6 +24,15 @@ LEVEL = click.option(
 )
 
 
+class ConfigAnswer(msgspec.Struct, frozen=True):
+    """What a config means, in sentences by model and section, and the whole of it with its defaults."""
+
+    hash: str
+    warnings: list[str]
+    meaning: dict[str, list[str]]
+    config: Mapping[str, object]
+
+
 @click.command()
 @click.option(
     "--folder",
@@ -29,8 +41,15 @@ LEVEL = click.option(
     show_default=True,
     help="Where the state and the report go.",
 )
-def demo(folder: Path) -> None:
-    """Show the whole loop on a real year of flights, in about six minutes.
+@click.option(
+    "--serve/--no-serve",
+    "serves",
+    default=None,
+    help="Serve the page of its state afterwards, until Ctrl-C; by default on a terminal.",
+)
+@click.option("--page", "only_page", is_flag=True, help="Serve the page of a demonstration that has run; run none.")
+def demo(folder: Path, serves: bool | None, only_page: bool) -> None:
+    """Show the whole loop on a real year of flights, in about a minute, and tell the year in words.
 
     Version 1 is trained on two months, the other ten are replayed through the real event store and the real daemon on a
     virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
@@ -38,10 +57,16 @@ def demo(folder: Path) -> None:
     \b
     Example:
       driftd demo --folder /tmp/driftd-demo
+      driftd demo --page --folder /tmp/driftd-demo
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    from driftd.demonstration.run import run as run_demo  # noqa: PLC0415 - pandas, plotly: only here
+    from driftd.demonstration.page import serve_page  # noqa: PLC0415 - only here
 
-    raise SystemExit(run_demo(folder))
+    if not only_page:
+        from driftd.demonstration.run import run as run_demo  # noqa: PLC0415 - pandas, plotly: only here
+
+        run_demo(folder)
+    if only_page or (serves if serves is not None else sys.stdin.isatty() and sys.stdout.isatty()):
+        serve_page(folder, console())
 
 
 @click.command()
@@ -106,7 +131,7 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     meanings = meaning(config, time.time())
     warnings = [*_warnings(config), *_look_at_sources(config, meanings)]
     if as_json:
-        print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
+        print_json(ConfigAnswer(config.hash, warnings, meanings, redacted_dict(config)))
         return
     echo(f"{config_path} is good (hash {config.hash})")
     for warning in warnings:
@@ -124,7 +149,9 @@ def _look_at_sources(config: Config, meanings: dict[str, list[str]]) -> list[str
     from driftd.cli.check_config import look_at_sources  # noqa: PLC0415 - Arrow only where files are read
 
     warnings: list[str] = []
-    for look in look_at_sources(config):
+    with show_steps("looking at log files"):
+        looks = list(look_at_sources(config))
+    for look in looks:
         warnings += look.warnings
         meanings[look.model] += [look.objects] if look.objects is not None else []
     return warnings

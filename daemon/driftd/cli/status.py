@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 from rich.text import Text
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.table import Cell, print_table
 from driftd.cli.terminal import (
-    Cell,
     chosen_model,
     config_option,
     console,
@@ -18,7 +20,6 @@ from driftd.cli.terminal import (
     open_places,
     print_json,
     print_status,
-    print_table,
     say,
 )
 from driftd.config.types import seconds
@@ -34,7 +35,7 @@ from driftd.web.local_client import can_be_asked
 
 
 @click.command()
-@click.option("--model", "-m", help="Only this model.")
+@click.option("--model", "-m", type=MODEL, help="Only this model.")
 @click.option("--watch", "-w", is_flag=True, help="Go on showing it until Ctrl-C, with performance and decisions.")
 @click.option(
     "--every",
@@ -83,7 +84,7 @@ def _span(given: str) -> float:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--limit", "-n", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many lines.")
 @config_option
 @json_option
@@ -121,8 +122,34 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
         say(to, f"{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
 
 
+class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The manifest of a version, as it is on disk (`created_at` in ISO 8601), and whether it serves."""
+
+    format: int
+    model: str
+    version: int
+    created_at: str
+    schema: dict[str, object]
+    snapshot: str
+    trainer: dict[str, object]
+    seed: int
+    trigger: str
+    reason: str
+    artefact: str
+    parent: int | None
+    status: str
+    parameters: dict[str, object]
+    libraries: dict[str, str]
+    data: dict[str, object]
+    metrics: dict[str, float]
+    gate: dict[str, object] | None
+    files: dict[str, str]
+    adopted: dict[str, object] | None
+    serves: bool
+
+
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--tree", is_flag=True, help="Each version below the one that it was built to replace.")
 @config_option
 @json_option
@@ -142,7 +169,12 @@ def versions(config_path: Path, model: str | None, tree: bool, as_json: bool) ->
         _print_tree(descend(found, served), as_json=as_json)
         return
     if as_json:
-        print_json([{**manifest.to_dict(), "serves": manifest.version == served} for manifest in found])
+        print_json(
+            [
+                msgspec.convert({**manifest.to_dict(), "serves": manifest.version == served}, VersionLine)
+                for manifest in found
+            ]
+        )
         return
     headings = ["version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate"]
     to = console()

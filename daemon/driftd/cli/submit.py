@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from driftd.api.requests import Submit
+from driftd.cli.arguments import MODEL
 from driftd.cli.operate import ask, request_options, whoami
 from driftd.cli.terminal import chosen_model, open_places
 from driftd.fsutil import sha256_of
@@ -16,7 +17,7 @@ _PIECE = 1 << 20
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", type=MODEL)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--trained-until",

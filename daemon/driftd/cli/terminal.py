@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
+from driftd.cli.table import Cell, print_table, print_wrapped
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
 from driftd.errors import DriftdError, ExitCode
@@ -24,7 +24,6 @@ from driftd.views.config import format_override, last_applied
 from driftd.views.status import FleetStatus, ModelStatus, format_condition, not_watched, sentences
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
-Cell = str | Text
 VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
@@ -49,29 +48,21 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(to: Console, text: str, style: str = "") -> None:
-    """One sentence; the terminal wraps it, a pipe does not."""
-    to.print(Text(visible(text), style=style), soft_wrap=True)
+    """One sentence, wrapped between words where the console has a width; whole on one line in a pipe."""
+    say_text(to, Text(visible(text), style=style))
+
+
+def say_text(to: Console, text: Text, *, indent: int = 0) -> None:
+    """A sentence of several styles, already visible; its later lines stand `indent` columns further in."""
+    if to.width == PIPED_WIDTH:
+        to.print(text, soft_wrap=True)
+    else:
+        print_wrapped(to, text, indent=indent)
 
 
 def echo(sentence: str, *, err: bool = False) -> None:
-    """One sentence on standard output, or error, whole on one line."""
-    click.echo(visible(sentence), err=err)
-
-
-def print_table(
-    to: Console, headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, long: str | None = None
-) -> None:
-    """A table whose columns keep their width; only the column `long` is folded to fit the terminal."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != long, overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell_text, row))
-    to.print(table)
-
-
-def _cell_text(cell: Cell) -> Text:
-    return Text(visible(cell)) if isinstance(cell, str) else Text(visible(cell.plain), style=cell.style)
+    """One sentence on standard output, or error."""
+    say(console(stderr=err), sentence)
 
 
 def print_json(value: object) -> None:

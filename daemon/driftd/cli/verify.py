@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.progress import show_steps
 from driftd.cli.terminal import chosen_model, config_option, console, json_option, open_places, print_json, say
 from driftd.errors import ExitCode
 from driftd.fsutil import sha256_of
@@ -19,8 +21,18 @@ from driftd.store.state.reader import StateReader
 DATA = "data.parquet"
 
 
+class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was looked at, and what is not what it was; `head` is the newest entry of the chain."""
+
+    faults: list[str]
+    head: str
+    decisions: int
+    versions: int
+    snapshots: int
+
+
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--anchor", help="A head of the chain that was written down before: it must still be in it.")
 @config_option
 @json_option
@@ -37,15 +49,16 @@ def verify(config_path: Path, model: str | None, anchor: str | None, as_json: bo
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = open_places(config_path)
     names = list(config.models) if model is None else [chosen_model(config, model)]
-    with StateReader.read_only(places.state_db) as reader:
+    with StateReader.read_only(places.state_db) as reader, show_steps("reading the chain") as tell:
         faults, head = reader.chain_faults(), reader.chain_head()
         if anchor is not None and not reader.is_chained(anchor):
             faults.append(f"chain: it has no entry {anchor}: it was made anew, or the anchor is of another state")
         counts = {"decisions": reader.count_decisions(), "versions": 0, "snapshots": 0}
         for name in names:
+            tell(f"reading the versions of {name}")
             faults += _version_faults(reader, places, name, counts)
     if as_json:
-        print_json({"faults": faults, "head": head, **counts})
+        print_json(VerifyAnswer(faults=faults, head=head, **counts))
     else:
         _print(faults, head, counts)
     if faults:

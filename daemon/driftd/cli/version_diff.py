@@ -10,6 +10,8 @@ import click
 import msgspec
 from rich.console import Console
 
+from driftd.cli.arguments import MODEL
+from driftd.cli.table import print_table
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -19,7 +21,6 @@ from driftd.cli.terminal import (
     number,
     open_places,
     print_json,
-    print_table,
     say,
 )
 from driftd.config.schema import Config
@@ -40,7 +41,7 @@ _SHIFTS = 20  # features that are printed
 @click.command()
 @click.argument("a", type=int)
 @click.argument("b", type=int)
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @click.option("--recorded", is_flag=True, help="Only what is on record: no row is read, and nothing is scored.")
 @click.option(
     "--by", "columns", multiple=True, metavar="COLUMN", help="Segments of this column; else `detect.segments`."

@@ -39,7 +39,11 @@ def load(path: Path) -> Config:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         where = getattr(error, "filename", None) or path
-        hint = "; `driftd init` writes a config" if isinstance(error, FileNotFoundError) else ""
+        hint = (
+            "; `driftd init` writes a config, --config or $DRIFTD_CONFIG names another"
+            if isinstance(error, FileNotFoundError)
+            else ""
+        )
         raise ConfigError(f"{where}: cannot be read: {reason}{hint}") from error
     return parse(content, str(path), included)
 

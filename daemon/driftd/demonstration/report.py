@@ -24,7 +24,6 @@ from driftd.rehearsal.rivals import STATIC as LEFT_ALONE
 from driftd.rehearsal.stream import DAY
 
 ROLLING_DAYS = 7
-SHOWN_MISTAKES = 4  # on the terminal
 
 
 class Keeper(StrEnum):
@@ -151,10 +150,8 @@ def write(
     return path
 
 
-def print_summary(
-    console: Console, curves: Sequence[Curve], *, mistakes: Sequence[str] = (), chart: bool = True
-) -> None:
-    """Print the table of mean errors and builds, a small chart of the rolling errors, and the costliest mistakes."""
+def print_summary(console: Console, curves: Sequence[Curve], *, chart: bool = True) -> None:
+    """Print the table of mean errors and builds, and a small chart of the rolling errors."""
     if chart:
         console.print(Text.from_ansi(terminal_chart(curves, width=min(console.width, 110))))
     lines = Table(title=f"Mean absolute error, {UNIT}", title_justify="left", header_style="bold")
@@ -165,10 +162,6 @@ def print_summary(
         style = "bold" if row.name == Keeper.DRIFTD else ""
         lines.add_row(row.name, *_cells(row), style=style)
     console.print(lines)
-    if mistakes:
-        console.print("[bold]Where driftd was wrong, in hindsight[/bold] (the report has all):")
-    for sentence in mistakes[:SHOWN_MISTAKES]:
-        console.print(f"  {sentence}", highlight=False)
 
 
 def terminal_chart(curves: Sequence[Curve], *, width: int = 100, height: int = 16) -> str:

