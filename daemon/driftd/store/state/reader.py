@@ -26,7 +26,7 @@ from driftd.store.state.records import (
     StoredScore,
     StoredTransition,
 )
-from driftd_detectors.performance.label_sampling import RequestedLabels
+from driftd_detectors.performance.requested_labels import RequestedLabels
 
 
 class StateAbsentError(DriftdError):
