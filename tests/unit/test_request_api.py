@@ -26,6 +26,7 @@ from driftd.config.schema import Http
 from driftd.observe.http import Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
+from driftd.store.state.label_draws import LabelDraw, LabelRequest, post_label_draw
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
 from driftd.views.routes import PageWiring, StatusPage
@@ -330,3 +331,25 @@ def test_the_document_is_whole_and_in_the_docs(client: TestClient) -> None:
         assert name in served["components"][where]
     names = re.findall(r'"operationId": "([^"]+)"', text)
     assert len(names) == len(set(names)) == sum(map(len, served["paths"].values()))
+
+
+def test_the_newest_draw_of_labels_is_read(tmp_path: Path) -> None:
+    """GET gives what was drawn, with weights, beside the POSTs of the same path; a model without a draw has none."""
+    StateStore.open(tmp_path / "state.db").close()
+    (tmp_path / "c.yaml").write_text("models: {}\n")
+    asked = LabelRequest(
+        prediction_id="p1", predicted_at=5.0, probability=0.25, uncertainty=0.5, boost=1.0, row_hash="00000000000000ff"
+    )
+    draw = LabelDraw(model="demand", drawn_at=9.0, since=0.0, until=9.0, seed=1, predictions=4, requests=[asked])
+    post_label_draw(tmp_path / "state.db", draw)
+    page = StatusPage(
+        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: 0.0)
+    )
+    api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
+    unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
+    looking = TestClient(application(unused, [*api.routes(), *page.routes()]))
+    found = looking.get("/api/v1/models/demand/label-requests").json()
+    assert found["predictions"] == 4
+    assert [(line["prediction_id"], line["weight"]) for line in found["requests"]] == [("p1", 4.0)]
+    assert looking.get("/api/v1/models/supply/label-requests").status_code == 404
+    page.close()

@@ -49,8 +49,22 @@ def _parts(given: str | None) -> list[str]:
 
 @click.command()
 @click.argument("model", required=False, type=MODEL)
-@click.option("--format", "file_format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
-@click.option("--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Of the files.",
+)
+@click.option(
+    "--to",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where to.",
+)
 @click.option("--what", callback=lambda _context, _option, given: _parts(given), help="Some of them; all by default.")
 @click.option("--since", callback=_moment, metavar="TIME", help="Rows from this time on (UTC).")
 @click.option("--until", callback=_moment, metavar="TIME", help="Rows before this time (UTC).")

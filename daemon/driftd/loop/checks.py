@@ -17,7 +17,7 @@ from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Outcomes, missing_column
 from driftd_detectors.monitor import Monitor
-from driftd_detectors.performance.label_sampling import RequestedLabels
+from driftd_detectors.performance.requested_labels import RequestedLabels
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import LEVEL_FAULTS
 from driftd_detectors.quality.faults import unseen_label

@@ -42,7 +42,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         db.execute(
             "insert into requests(at, who, model, kind, arguments) values (1.5e9, 'ann', 'model-00', 'retrain', '{}')"
         )
-        db.execute("insert into label_requests values ('model-00', 1.5e9, 'p1', 0.25, 1.6e9, 0.5, '')")
+        db.execute("insert into label_requests values ('model-00', 1.5e9, 'p1', 0.25, 1.6e9, 0.5, 1.0, '00ff')")
         db.execute(
             """insert into versions values ('model-00', 1, 1.5e9, null, 'manual', 'asked', 'own:fit', 'f', 's',
                'model.skops', 7, 100, 'promote', 'mae', 0.5, null, null, null, 'c')"""

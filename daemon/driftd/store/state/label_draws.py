@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from driftd.store.descriptors import open_database
-from driftd_detectors.performance.label_sampling import RequestedLabels
+from driftd_detectors.performance.requested_labels import RequestedLabels
 
 _BUSY_SECONDS = 10.0
 MOST_REQUESTS = 100_000  # of one model are remembered, the newest

@@ -28,7 +28,7 @@ from driftd.store.state.records import (
     StoredTransition,
 )
 from driftd.store.state.stages import StageRun, count_stages, stages_of
-from driftd_detectors.performance.label_sampling import RequestedLabels
+from driftd_detectors.performance.requested_labels import RequestedLabels
 
 
 class StateAbsentError(DriftdError):

@@ -131,7 +131,8 @@ class StateStore(StateReader):
 
     def save_version(self, version: StoredVersion, at: float) -> None:
         """Know a version, and bind what its lineage is into the chain."""
-        self._insert("versions", replace=True, **asdict(version))
+        self._db.execute("delete from versions where model = ? and version = ?", (version.model, version.version))
+        self._insert("versions", **asdict(version))
         self.chain_version(version.model, version.version, version.content, at)
 
     def save_check(
@@ -349,10 +350,9 @@ class StateStore(StateReader):
             self._db.execute("delete from profiles where model = ? and window_index <= ?", (model, last))
         self._db.execute("delete from checks where model = ? and kind = ? and window_index <= ?", (model, kind, last))
 
-    def _insert(self, table: str, *, replace: bool = False, **values: object) -> int:
+    def _insert(self, table: str, **values: object) -> int:
         names, marks = ", ".join(values), ", ".join("?" for _ in values)
-        add = "insert or replace" if replace else "insert"
-        cursor = self._db.execute(f"{add} into {table}({names}) values ({marks})", tuple(values.values()))
+        cursor = self._db.execute(f"insert into {table}({names}) values ({marks})", tuple(values.values()))  # noqa: S608 - our own names
         return int(cursor.lastrowid or 0)
 
 

@@ -22,7 +22,7 @@ from driftd_detectors.batches.row_hash import hash_texts
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.cohort import Hashes, hash_numbers
 from driftd_detectors.columns import Coded, Numbers
-from driftd_detectors.performance.label_sampling import draw_rows, inclusion_probabilities, loss_spread, share_growth
+from driftd_detectors.performance.requested_labels import draw_rows, inclusion_probabilities, loss_spread, share_growth
 from driftd_detectors.reference import Reference
 
 MOST_ROWS = 200_000  # predictions that are looked at; of more, an even sample

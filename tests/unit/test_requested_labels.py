@@ -8,7 +8,8 @@ import pytest
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.outcome_rows import take_outcomes
 from driftd_detectors.performance.cohort_loss import estimate_loss
-from driftd_detectors.performance.label_sampling import (
+from driftd_detectors.performance.loss_reference import LossReference, learn_losses
+from driftd_detectors.performance.requested_labels import (
     UNIFORM,
     RequestedLabels,
     draw_rows,
@@ -16,7 +17,6 @@ from driftd_detectors.performance.label_sampling import (
     loss_spread,
     share_growth,
 )
-from driftd_detectors.performance.loss_reference import LossReference, learn_losses
 
 CLASSES = ("no", "yes")
 

@@ -101,4 +101,4 @@ def share_growth(live: NDArray[np.intp], reference: NDArray[np.intp], bins: int,
         return np.ones(len(live))
     now, before = (np.bincount(codes, minlength=bins) + 0.5 for codes in (live, reference))
     ratio = (now / now.sum()) / (before / before.sum())
-    return np.clip(ratio, 1.0, most)[live]
+    return np.asarray(np.clip(ratio, 1.0, most)[live])
