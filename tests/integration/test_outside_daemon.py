@@ -54,7 +54,7 @@ def write_rows(path: Path) -> None:
             "label_at": pd.to_datetime(at + LABEL_DELAY, unit="s", utc=True),
         }
         parts.append(frame.assign(y=truth, **times))
-    pd.concat(parts).to_parquet(path)
+    pd.concat(parts, ignore_index=True).to_parquet(path)
 
 
 def test_a_daemon_that_is_killed_waits_on_for_its_build(tmp_path: Path) -> None:
@@ -65,8 +65,9 @@ def test_a_daemon_that_is_killed_waits_on_for_its_build(tmp_path: Path) -> None:
     path, port = tmp_path / "config.yaml", free_port()
     with pipelines() as outside:
         text = re.sub(r"127\.0\.0\.1:9464", f"127.0.0.1:{port}", path.read_text())
-        text = re.sub(r"(?m)^    trainer: .*$", f"    trainer: {{webhook: '{outside.url}/start', deadline: 10m}}", text)
-        text = re.sub(r"(?m)^    retrain: \{", '    retrain: {refresh: "off", ', text)
+        trainer = f"    trainer: {{webhook: '{outside.url}/start', deadline: 10m}}\n    detect:\n"
+        text = re.sub(r"(?m)^    detect:\n", trainer, text)
+        text = re.sub(r"(?m)^      refresh: .*$", '      refresh: "off"', text)
         path.write_text(text)
         assert driftd(tmp_path, "check-config").returncode == 0, driftd(tmp_path, "check-config").stderr
         registry = Registry(Places(load(path).state_dir))

@@ -13,9 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from driftd.outside.kserve import BEFORE, VERSION, KServeError, KServePlace, progress_of, serve_uri
+from driftd.outside.kserve import BEFORE, VERSION, InferenceService, KServeError, KServePlace, progress_of, serve_uri
 from driftd.outside.storage import StorageError, StoragePlace, copy_files
 
 Json = dict[str, Any]
@@ -251,8 +252,9 @@ def test_a_change_by_somebody_else_is_told(certificate: Path) -> None:
 def test_a_status_of_before_the_change_is_no_proof() -> None:
     """Ready counts only once the controller has taken the newest spec up."""
     service = {"metadata": {"generation": 4}, "status": {"observedGeneration": 3, "conditions": READY}}
-    assert progress_of(service).state == "waiting"
-    assert progress_of({**service, "metadata": {"generation": 3}}).state == "ready"
+    assert progress_of(msgspec.convert(service, InferenceService)).state == "waiting"
+    older = {**service, "metadata": {"generation": 3}}
+    assert progress_of(msgspec.convert(older, InferenceService)).state == "ready"
 
 
 def test_a_version_is_copied_to_a_folder_once(tmp_path: Path) -> None:

@@ -18,6 +18,16 @@ from structlog.testing import capture_logs
 
 from driftd.api.builds import BuildApi
 from driftd.config.schema import Http
+from driftd.config.trainer_schema import OutsideTrainer
+from driftd.loop.outside_builds import (
+    OUTSIDE,
+    OutsideJobs,
+    failed_stage,
+    next_stage,
+    outside_arguments,
+    put_aside,
+    way_of,
+)
 from driftd.observe.http import Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.outside.exchange import (
@@ -36,6 +46,9 @@ from driftd.outside.exchange import (
 )
 from driftd.outside.start import OutsideError, Way, start_build
 from driftd.paths import Places
+from driftd.records import ActionKind, Build, BuildStep, ModelState, TrainArguments, Trigger
+from driftd.store.state.records import StoredAction
+from driftd.training.jobs import JobResult, write_result
 from driftd.training.tasks.await_build import Arguments, run
 from driftd.web.security import RequestGuard
 from outside_world import Pipelines, pipelines
@@ -326,3 +339,49 @@ def test_the_records_of_an_exchange_are_read_as_they_were_written(tmp_path: Path
     with pytest.raises(ExchangeError):
         ArtefactWriter(exchange, "../m.skops", SHA256, 10)
     assert msgspec.json.decode((exchange.folder / "order.json").read_bytes())["id"] == "demand-7"
+
+
+ACTION = StoredAction(
+    7, None, "demand", ActionKind.TRAIN,
+    {"version": 2, "snapshot": "ab", "trigger": "manual", "reason": "asked"}, "started", 1.0, 1.0, None, None,
+)  # fmt: skip
+
+
+def test_a_build_outside_is_three_jobs_in_their_order(tmp_path: Path) -> None:
+    """What ordered is not run again, what waits takes no slot, and a failure of either ends the whole."""
+    trainer = OutsideTrainer(webhook="https://ci.example.org/start?token=s3cret", headers_file=Path("headers"))
+    arguments = ACTION.typed_arguments
+    assert isinstance(arguments, TrainArguments)
+    own, outside = {"model": "demand"}, outside_arguments(trainer, Http(), Places(tmp_path), ACTION, arguments)[OUTSIDE]
+    assert isinstance(outside, OutsideJobs)
+    folder = Places(tmp_path).job("demand-7-train")
+    (folder / "order").mkdir(parents=True)
+    (folder / "wait").mkdir()
+    first = next_stage(folder, own, outside)
+    assert (first.task, first.folder, first.waits_seconds) == ("order", folder / "order", None)
+    assert (first.arguments["build"], first.arguments["url"]) == ("demand-7", "http://127.0.0.1:9464")
+    assert way_of(trainer)["place"] == "ci.example.org"
+    write_result(folder / "order", JobResult(ok=True))
+    second = next_stage(folder, own, outside)
+    assert (second.task, second.waits_seconds) == ("await", 6 * 3600 + 120)
+    assert failed_stage(folder) is None
+    write_result(folder / "wait", JobResult(ok=True))
+    last = next_stage(folder, own, outside)
+    assert (last.task, last.folder, last.arguments["place"]) == ("receive", folder, "ci.example.org")
+    write_result(folder / "wait", JobResult(ok=False, error="nothing came back"))
+    failed = failed_stage(folder)
+    assert failed is not None
+    assert failed.error == "nothing came back"
+
+
+def test_a_build_whose_version_is_not_wanted_any_more_is_put_aside(tmp_path: Path) -> None:
+    """While its build is under way it is left alone; once that is gone nothing more is taken for it."""
+    exchange, places = ordered(tmp_path), Places(tmp_path)
+    build = Build(2, Trigger.MANUAL, "asked", BuildStep.TRAIN, 1.0)
+    put_aside(places, ModelState("demand", build=build), ACTION)
+    assert exchange.outcome is None
+    put_aside(places, ModelState("demand"), ACTION)
+    outcome = exchange.outcome
+    assert outcome is not None
+    assert outcome.state == "closed"
+    assert client_of(tmp_path).get(URL, headers=bearer(tmp_path, exchange)).status_code == 410

@@ -106,6 +106,20 @@ def test_a_person_or_a_prediction_confirms(seen: bool) -> None:
     assert (promoted.state.hand_over, promoted.state.served_since) == (None, NOW + 1)
 
 
+def test_a_system_that_is_read_back_confirms_by_itself() -> None:
+    """What serves there was seen, so the swap follows at once; a take-back that was read back ends the hand-over."""
+    state, output = handing_over()
+    done = decide(state, StepDone(output, HandOverResult("by KServe: ready", serves=True)))
+    (swap,) = done.actions
+    assert swap.arguments == SwapArguments(2, SwapPurpose.PROMOTE, 1)
+    assert done.event is Event.HAND_OVER_CONFIRMED
+    assert "it was read back that it serves (by KServe: ready)" in done.reason
+    back = decide(state, OperatorRequest("reject", "ada", "no", 2))
+    (tell,) = back.actions
+    ended = decide(back.state, StepDone(tell.arguments, HandOverResult("by KServe: ready", serves=True)))
+    assert (ended.state.hand_over, ended.actions) == (None, ())
+
+
 def test_a_confirmation_counts_while_the_telling_fails() -> None:
     """A program that failed may have done its work all the same."""
     state, output = handing_over()

@@ -18,6 +18,7 @@ from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
 from driftd.config.stage_schema import RowCount
+from driftd.config.trainer_schema import OutsideTrainer
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.entry_points import installed_plugins
@@ -267,6 +268,14 @@ def _data(data: Data) -> list[str]:
     return sentences
 
 
+def _outside(model: ModelConfig) -> list[str]:
+    """Where builds are made that are not made here."""
+    if not isinstance(model.trainer, OutsideTrainer):
+        return []
+    by = "a webhook" if model.trainer.program is None else f"`{model.trainer.program}`"
+    return [f"has them made outside, started by {by}, each within {spell_duration(model.trainer.deadline)}"]
+
+
 def loop_sentences(model: ModelConfig) -> list[str]:
     """On what driftd builds, how a version is promoted, and how it is watched then; one sentence each."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
@@ -287,6 +296,7 @@ def loop_sentences(model: ModelConfig) -> list[str]:
     return [
         f"builds on {triggers}{when}{informs}",
         *([renamed] if "harm" in retrain.on else []),
+        *_outside(model),
         f"at most {retrain.budget.builds} builds in {spell_duration(retrain.budget.per)}, "
         f"none within {spell_duration(retrain.cooldown)} after one ended",
         *_refresh(model),

@@ -35,7 +35,7 @@ def redact_config(content: Mapping[str, Plain]) -> dict[str, Plain]:
 
 def redact_model(content: Mapping[str, Plain]) -> dict[str, Plain]:
     """One model's section of it: what trainers and detectors are handed is where a key's name says what it holds."""
-    plain = {key: redact(value, by_name=key == "parameters") for key, value in content.items()}
+    plain = {key: redact(value, by_name=key in {"parameters", "trainer"}) for key, value in content.items()}
     detect = plain.get("detect")
     if not isinstance(detect, dict) or not isinstance(detect.get("detectors"), list):
         return plain

@@ -134,8 +134,8 @@ class Performer:
         if is_full and action.kind is not ActionKind.TRAIN:
             return
         arguments, limits, waits = self.arguments_of(action), self.limits, None
-        if OUTSIDE in arguments:
-            stage = next_stage(folder, arguments)
+        if (outside := arguments.pop(OUTSIDE, None)) is not None:
+            stage = next_stage(folder, arguments, outside)
             folder, task, arguments, waits = stage.folder, stage.task, dict(stage.arguments), stage.waits_seconds
         if is_full and waits is None:
             return

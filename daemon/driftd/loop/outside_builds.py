@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from driftd.config.deploy_schema import KServe
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Http
-from driftd.config.trainer_schema import OutsideTrainer
+from driftd.config.trainer_schema import OutsideTrainer, Storage
 from driftd.outside.exchange import Exchange, Outcome, exchange_folder, submission_folder
 from driftd.paths import Places, credential
 from driftd.records import ModelState, TrainArguments
@@ -25,12 +24,22 @@ MARGIN_SECONDS = 120.0  # after its deadline: until then the job that waits has 
 
 
 @dataclass(frozen=True, slots=True)
+class OutsideJobs:
+    """What each job of a build outside is told besides; of a version that was submitted there is only the last."""
+
+    received: Mapping[str, object]
+    order: Mapping[str, object] | None = None
+    wait: Mapping[str, object] | None = None
+    seconds: float = 0.0  # until the deadline
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One job of a build outside."""
 
     folder: Path
     task: str
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
     waits_seconds: float | None = None  # of a job that only waits, and takes nobody's place meanwhile
 
 
@@ -41,7 +50,7 @@ def outside_arguments(
     if arguments.submission is not None:
         folder = submission_folder(places, action.model, arguments.submission)
         place = {"folder": str(folder), "place": "submitted", "trained_until": arguments.trained_until}
-        return {OUTSIDE: {"received": place}}
+        return {OUTSIDE: OutsideJobs(place)}
     if not isinstance(trainer, OutsideTrainer):
         return {}
     build = f"{action.model}-{action.id}"
@@ -53,11 +62,11 @@ def outside_arguments(
         "deadline": trainer.deadline,
         "largest": trainer.largest,
         "url": trainer.url or own_address(http),
-        "storage": None if trainer.storage is None else storage_of(trainer.storage.model_dump(mode="json")),
+        "storage": None if trainer.storage is None else storage_of(trainer.storage),
     }
     wait = {"folder": str(folder), "way": way, "poll": trainer.poll}
     received = {"folder": str(folder), "place": way["place"]}
-    return {OUTSIDE: {"order": order, "wait": wait, "seconds": trainer.deadline, "received": received}}
+    return {OUTSIDE: OutsideJobs(received, order, wait, trainer.deadline)}
 
 
 def way_of(trainer: OutsideTrainer) -> dict[str, object]:
@@ -87,12 +96,14 @@ def _place_of(trainer: OutsideTrainer) -> str:
     return f"the webhook of {trainer.webhook_file}"
 
 
-def storage_of(storage: dict[str, Any]) -> dict[str, Any]:
-    """The section of a place that others read, with the whole path of its keys."""
-    store = storage.get("object_store")
-    if isinstance(store, dict) and store.get("credentials_file"):
-        store = {**store, "credentials_file": str(credential(Path(store["credentials_file"])))}
-    return {**storage, "object_store": store}
+def storage_of(storage: Storage) -> dict[str, object]:
+    """A place that others read, with the whole path of its keys."""
+    store = storage.object_store
+    if store is None:
+        return {"path": storage.path, "object_store": None}
+    keys = store.credentials_file
+    content = store.model_dump(mode="json") | ({} if keys is None else {"credentials_file": str(credential(keys))})
+    return {"path": storage.path, "object_store": content}
 
 
 def ways_to_tell(model: ModelConfig) -> dict[str, object]:
@@ -112,12 +123,12 @@ def ways_to_tell(model: ModelConfig) -> dict[str, object]:
     }
 
 
-def kserve_of(kserve: KServe | None) -> dict[str, Any] | None:
+def kserve_of(kserve: KServe | None) -> dict[str, object] | None:
     """The InferenceService that serves, with the whole path of its token."""
     if kserve is None:
         return None
-    content = kserve.model_dump(mode="json")
-    return {**content, "token_file": str(credential(kserve.token_file)), "storage": storage_of(content["storage"])}
+    places = {"token_file": str(credential(kserve.token_file)), "storage": storage_of(kserve.storage)}
+    return {**kserve.model_dump(mode="json"), **places}
 
 
 def own_address(http: Http) -> str:
@@ -125,14 +136,13 @@ def own_address(http: Http) -> str:
     return f"{'http' if http.tls is None else 'https'}://{http.listen}"
 
 
-def next_stage(folder: Path, arguments: Mapping[str, Any]) -> Stage:
-    """The job that comes next, by what those before it left."""
-    outside, own = arguments[OUTSIDE], {name: value for name, value in arguments.items() if name != OUTSIDE}
-    if "order" in outside and read_result(folder / "order") is None:
-        return Stage(folder / "order", "order", own | outside["order"])
-    if "order" in outside and read_result(folder / "wait") is None:
-        return Stage(folder / "wait", "await", outside["wait"], outside["seconds"] + MARGIN_SECONDS)
-    return Stage(folder, "receive", own | outside["received"])
+def next_stage(folder: Path, own: Mapping[str, object], outside: OutsideJobs) -> Stage:
+    """The job that comes next, by what those before it left; `own` are the arguments of the training."""
+    if outside.order is not None and read_result(folder / "order") is None:
+        return Stage(folder / "order", "order", {**own, **outside.order})
+    if outside.wait is not None and read_result(folder / "wait") is None:
+        return Stage(folder / "wait", "await", outside.wait, outside.seconds + MARGIN_SECONDS)
+    return Stage(folder, "receive", {**own, **outside.received})
 
 
 def failed_stage(folder: Path) -> JobResult | None:

@@ -77,13 +77,13 @@ def start_build(way: Way, order: Mapping[str, object], *, is_again: bool = False
     """
     if way.start is not None:
         return _run(way.start, order, way.timeout)
-    answer: Answer = _limited(_post(way, order, is_again=is_again), way.timeout, "gave no answer")
+    answer: Answer = _run_limited(_post(way, order, is_again=is_again), way.timeout, "gave no answer")
     return answer
 
 
 def ask_status(way: Way, url: str) -> Status:
     """Ask a builder how its build goes. Raises OutsideError."""
-    content = _limited(_get(way, url), way.timeout, "does not say how the build goes")
+    content = _run_limited(_get(way, url), way.timeout, "does not say how the build goes")
     try:
         return msgspec.json.decode(content, type=Status)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ def ask_status(way: Way, url: str) -> Status:
 
 def cancel_build(way: Way, url: str) -> None:
     """Tell a builder that its build is given up. Raises OutsideError."""
-    _limited(_cancel(way, url), way.timeout, "was not told that the build is given up")
+    _run_limited(_cancel(way, url), way.timeout, "was not told that the build is given up")
 
 
 def open_artefact(way: Way, url: str) -> Iterator[bytes]:
@@ -224,7 +224,7 @@ async def _content(answer: httpx.Response, who: str) -> bytes:
     raise OutsideError(f"{who} answers {answer.status_code}{f': {words}' if words else ''}")
 
 
-def _limited(call: Any, timeout: float, failure: str) -> Any:
+def _run_limited(call: Any, timeout: float, failure: str) -> Any:
     """Run a call within so many seconds, however slowly its answer comes."""
 
     async def limit() -> Any:

@@ -60,7 +60,8 @@ def outside_wait(reader: StateReader, state: ModelState) -> str | None:
         return None
     for action in reader.open_actions(state.model):
         exchange = Exchange.of(Places(reader.folder), f"{state.model}-{action.id}")
-        order = None if exchange is None or exchange.outcome is not None else exchange.order
+        is_begun = exchange is not None and exchange.answer is not None and exchange.outcome is None
+        order = exchange.order if exchange is not None and is_begun else None
         if order is not None and order.version == state.build.number:
             return f"waits for the builder outside until {format_time(order.deadline)}"
     return None

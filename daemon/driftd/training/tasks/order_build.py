@@ -11,7 +11,6 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -91,7 +90,7 @@ def _new_order(arguments: Arguments) -> Order:
     )
 
 
-def _write_rows(exchange: Exchange, context: JobContext, arguments: Arguments, order: Order) -> dict[str, Any]:
+def _write_rows(exchange: Exchange, context: JobContext, arguments: Arguments, order: Order) -> dict[str, object]:
     """Write what the builder trains on, and return what it is told, but for the token."""
     snapshot = read_snapshot(context.places, context.model, arguments.snapshot)
     parted = part(
@@ -140,10 +139,10 @@ def _write_training_rows(
     use = "all" if data.use == "auto" or data.keep == "in_place" else data.use
     portion = fixed_portion(use, parted.training.at, change_at, rows=data.rows, span=data.span)
     drawn = recipe.draw(*portion_of(parted.training, parted.weight, portion))
-    told = context_of(recipe, drawn.rows, drawn.weight)
+    described = context_of(recipe, drawn.rows, drawn.weight)
     if not (folder / ROWS).is_file():
         temporary = folder / f".{ROWS}"
-        write_rows(temporary, drawn.rows, told)
+        write_rows(temporary, drawn.rows, described)
         temporary.replace(folder / ROWS)
-        (folder / CONTEXT).write_text(json.dumps(context_fields(told), indent=2))
+        (folder / CONTEXT).write_text(json.dumps(context_fields(described), indent=2))
     return len(drawn.rows)

@@ -71,7 +71,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     rows = rows_of(snapshot.rows, snapshot.schema)
     require_fit(found.card(), snapshot.schema)
     require_answers(found.estimator, kind_of(found.estimator), rows)
-    parted = _parted(order, rows, arguments)
+    parted = _part_rows(order, rows, arguments)
     order.registry.sweep(order.model)
     staged = order.registry.stage(order.model)
     try:
@@ -115,7 +115,7 @@ def _describe_features(given: tuple[str, ...], wanted: tuple[str, ...]) -> str:
     return f"the model was made for other features: it {what}; the order is {', '.join(wanted)}"
 
 
-def _parted(order: JobContext, rows: TrainingRows, arguments: Arguments) -> DataSplit:
+def _part_rows(order: JobContext, rows: TrainingRows, arguments: Arguments) -> DataSplit:
     """The rows that it may have seen, and those that judge it."""
     parted = part(rows, arguments.until, arguments.change_at, order.config.promote.min_labels)
     if arguments.trained_until is None:
