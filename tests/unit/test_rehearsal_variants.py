@@ -8,7 +8,7 @@ import pytest
 
 from driftd.config.load import ConfigError, load
 from driftd.rehearsal.config_changes import changed_keys, not_followed
-from driftd.rehearsal.variants import MOST_CONFIGS, Variation, VariationError, rehearsed, variants_of
+from driftd.rehearsal.variants import MOST_CONFIGS, Variation, VariationError, isolate_config, variants_of
 
 CONFIG = """\
 state_dir: /nowhere
@@ -100,7 +100,7 @@ def test_more_configs_than_can_be_rehearsed_at_once_are_refused(path: Path) -> N
 
 def test_a_rehearsed_config_reaches_nobody(path: Path, tmp_path: Path) -> None:
     """It notifies nobody, registers nothing, asks no person, and says what it left out."""
-    config, said = rehearsed(load(path), "demand", tmp_path)
+    config, said = isolate_config(load(path), "demand", tmp_path)
     settings = config.models["demand"]
     assert (config.state_dir, config.notify) == (tmp_path, {})
     assert (settings.registry.mlflow, settings.promote.approval, settings.source.kind) == (None, "auto", "store")

@@ -100,10 +100,10 @@ def backtest(
 ) -> None:
     """Replay the events of MODEL on record, and say which alarms this config would have raised.
 
-    The daemon's own loop runs on a clock that moves from window to window, up to the newest event; labels are known
-    when they came. Each window is held against the version that served then. Nothing is built, and nothing is written
-    but in a folder for temporary files. Give a changed copy
-    of the config by --config to see what a budget, a tolerance or an ignored feature would have meant.
+    The checks of `driftd rehearse` alone: the daemon's own loop runs on a clock that moves from window to window,
+    and ends where the data end; labels are known when they came. Each window is held against the version that served
+    then. Nothing is built, and nothing is written but in a folder for temporary files. Give a changed copy of the
+    config by --config to see what a budget, a tolerance or an ignored feature would have meant.
 
     \b
     Example:

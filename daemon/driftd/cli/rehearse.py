@@ -6,7 +6,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,28 @@ from driftd.training.bootstrap import FileColumns, FirstVersionError
 
 COSTS = ("build", "page", "error")
 EVERYTHING = 1_000_000  # lines of history
+
+
+@dataclass(frozen=True, slots=True)
+class RehearseOptions:
+    """What the user gave."""
+
+    data: tuple[str, ...]
+    variations: list[Variation]
+    costs: dict[str, float]
+    every: tuple[int, ...] | None
+    train_until: datetime | None
+    label_delay: float | None
+    id_column: str | None
+    time_column: str | None
+    label_time: str | None
+    prediction: str | None
+    score: str | None
+    report: Path
+    folder: Path | None
+    file_format: FileFormat
+    dialect: Dialect
+    as_json: bool
 
 
 def _variations(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> list[Variation]:
@@ -115,7 +138,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, given: str |
 @file_options
 @config_option
 @json_option
-def rehearse(config_path: Path, model: str | None, **given: Any) -> None:
+def rehearse(config_path: Path, model: str | None, **options: Any) -> None:
     """Have the daemon of this config live through the rows on record, builds and swaps included.
 
     The very daemon runs on a virtual clock: checks, alarms, builds, gates, swaps, probation. Beside it the first
@@ -128,37 +151,37 @@ def rehearse(config_path: Path, model: str | None, **given: Any) -> None:
       driftd rehearse --vary detect.false_alarms_per_year=0.5,1,4 --vary retrain.refresh.rows=5%,20%
       driftd rehearse --data history.parquet --cost build=5 --cost page=20 --cost error=0.1
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config = load(config_path)
+    given, config = RehearseOptions(**options), load(config_path)
     name, places = chosen_model(config, model), Places(config.state_dir)
     click.get_current_context().with_resource(rather_as_owner(places))
-    variants = variants_of(config_path, name, given["variations"])
+    variants = variants_of(config_path, name, given.variations)
     configure_logs(level="error")
-    with _scratch(given["folder"]) as scratch, _progress(quiet=given["as_json"]) as tell:
+    with _scratch(given.folder) as scratch, _progress(quiet=given.as_json) as tell:
         tell("reading", 0.0)
         record = _record(config, name, places, scratch, given)
-        costs = _costs_of(config, given["costs"])
-        plan = Plan(name, config_path, variants, record, given["every"], costs)
+        costs = _costs_of(config, given.costs)
+        plan = Plan(name, config_path, variants, record, given.every, costs)
         try:
             report = run_rehearsal(plan, places, scratch, tell)
         except FirstVersionError as error:
             raise click.ClickException(str(error).partition("\n")[0]) from error
-    page.write(given["report"], report)
-    if given["as_json"]:
+    page.write(given.report, report)
+    if given.as_json:
         print_json(report)
     else:
         print_report(report)
         echo(f"report: {given['report']}")
 
 
-def _record(config: Config, name: str, places: Places, scratch: Path, given: dict[str, Any]) -> Record:
+def _record(config: Config, name: str, places: Places, scratch: Path, given: RehearseOptions) -> Record:
     """The rows of the files that are named, else those of the source."""
-    until = given["train_until"]
-    cut = Cut(None if until is None else until.replace(tzinfo=UTC).timestamp(), given["label_delay"])
+    until = given.train_until
+    cut = Cut(None if until is None else until.replace(tzinfo=UTC).timestamp(), given.label_delay)
     settings = config.models[name]
-    if not given["data"]:
+    if not given.data:
         eras = _eras(places, name, scratch / "history" / "state.db")
         return read_source(name, settings, places, eras, scratch / "source", time.time(), cut)
-    frames = [_rows(file, given["file_format"], given["dialect"]) for file in given["data"]]
+    frames = [_rows(file, given.file_format, given.dialect) for file in given.data]
     rows = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     columns = _columns(settings, rows, given)
     return read_rows(name, settings, rows, columns, cut)
@@ -168,29 +191,29 @@ def _rows(file: str, file_format: FileFormat, dialect: Dialect) -> pd.DataFrame:
     return read_file(file, file_format, dialect).rows
 
 
-def _columns(settings: ModelConfig, rows: pd.DataFrame, given: dict[str, Any]) -> FileColumns:
+def _columns(settings: ModelConfig, rows: pd.DataFrame, given: RehearseOptions) -> FileColumns:
     """What is said of the columns, by options, by the config's source, or by their names, in this order."""
     given_names = settings.source.columns if settings.source.kind == "files" else {}
     named = {str(meaning): name for meaning, name in given_names.items()}
     there = {str(name) for name in rows.columns}
 
-    def column(option: str, meaning: str) -> str | None:
-        name = given[option] or named.get(meaning)
-        if given[option] and name not in there:
+    def column(option: str | None, meaning: str) -> str | None:
+        name = option or named.get(meaning)
+        if option and name not in there:
             raise click.ClickException(f"no column {name!r} in the data; it has {', '.join(sorted(there))}")
         return name if name in there else None
 
     columns = FileColumns(
-        id=column("id_column", "id") or ("prediction_id" if "prediction_id" in there else None),
-        time=column("time_column", "at"),
-        label_time=column("label_time", "label_at"),
-        prediction=column("prediction", "prediction"),
-        score=column("score", "score"),
+        id=column(given.id_column, "id") or ("prediction_id" if "prediction_id" in there else None),
+        time=column(given.time_column, "at"),
+        label_time=column(given.label_time, "label_at"),
+        prediction=column(given.prediction, "prediction"),
+        score=column(given.score, "score"),
     )
     if settings.is_external and columns.prediction is None and "prediction" in there:
         score = columns.score or ("score" if "score" in there else None)
         columns = FileColumns(columns.id, columns.time, columns.label_time, "prediction", score)
-    if columns.prediction is not None and not settings.is_external and not given["prediction"]:
+    if columns.prediction is not None and not settings.is_external and not given.prediction:
         columns = FileColumns(columns.id, columns.time, columns.label_time)
     return guess_columns(rows, settings.target, columns, settings.features or (), time.time())
 

@@ -101,6 +101,7 @@ class Backtest:
         self._so_far = (float("-inf"), 0)  # the time, and the rows that have arrived: none after the last window
         self._starts: dict[int, float] = {}  # epoch seconds, of row windows too
         self._ends: dict[int, tuple[float, float]] = {}  # when the rows of a row window began and ended
+        self._data_end = float("inf")  # the newest prediction or label on record, epoch seconds
         self._runner: ModelRunner | None = None
         self._seen_check = self._seen_alarm = 0
         lateness = self._settings.window.lateness
@@ -139,6 +140,7 @@ class Backtest:
             source.close()
         self._require_rows(extent)
         newest = extent.newest_at
+        self._data_end = max((at for at in (newest, extent.newest_label_at) if at is not None), default=float("inf"))
         return [window for window in due if spec.every is None or newest is None or window.start <= newest]
 
     def start_of(self, window_index: int) -> float:
@@ -161,8 +163,14 @@ class Backtest:
         yield from self._wait_for_labels(clock, until)
 
     def _wait_for_labels(self, clock: VirtualClock, until: float) -> Iterator[Moment]:
-        """Move on until no label is waited for, or time is up; then look once more."""
+        """Move on until no label is waited for, or time is up; then look once more.
+
+        Time is up where the data end: once the labels of the last window have had all the time that they are given.
+        """
         every = self._settings.window.every or LABEL_STEP
+        monitor = self._current_runner.evidence.monitor
+        if monitor is not None:
+            until = min(until, self._data_end + monitor.maturity.longest + every)
         while clock.now() < until and self._current_runner.scheduler.cohorts_waiting(self._store):
             soonest = max(clock.now() + every, self._current_runner.scheduler.labels_not_before)
             clock.advance_to(min(until, soonest))

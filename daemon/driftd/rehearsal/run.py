@@ -22,7 +22,7 @@ from driftd.rehearsal.recorded import Record, copy_version
 from driftd.rehearsal.replay import make_first
 from driftd.rehearsal.rivals import PolicyComparison, Schedule, Trained, first_answers, static_curve
 from driftd.rehearsal.stream import SAID, SCORE
-from driftd.rehearsal.variants import Variant, rehearsed
+from driftd.rehearsal.variants import Variant, isolate_config
 from driftd.rehearsal.worker import RehearsalProcess
 from driftd.training.bootstrap import FileColumns, make_logged_version
 
@@ -52,7 +52,7 @@ def rehearse(plan: Plan, live: Places, scratch: Path, on_progress: Progress) -> 
     `live` is only read. Raises RehearsalError, and what the making of a first version raises.
     """
     base, stream = Places(scratch / "first"), plan.record.stream
-    first, said = rehearsed(plan.variants[0].config, plan.model, base.root)
+    first, said = isolate_config(plan.variants[0].config, plan.model, base.root)
     on_progress("version 1", 0.0)
     _make_first(plan, live, base, first.models[plan.model].is_external)
     trained = _trained(plan, base)
@@ -78,7 +78,7 @@ def _make_first(plan: Plan, live: Places, base: Places, is_external: bool) -> No
     if record.version is not None:
         copy_version(live, base, plan.model, record.version)
         return
-    config, _ = rehearsed(plan.variants[0].config, plan.model, base.root)
+    config, _ = isolate_config(plan.variants[0].config, plan.model, base.root)
     if stream.is_logged:
         if not is_external:
             raise RehearsalError(
@@ -143,7 +143,7 @@ class _Tasks:
         folder = self._scratch / f"config-{len(self.processes)}"
         state = folder / "state"
         shutil.copytree(self._base.root, state, symlinks=True)
-        config, _ = rehearsed(variant.config, self._plan.model, state)
+        config, _ = isolate_config(variant.config, self._plan.model, state)
         stream, path = self._plan.record.stream, self._plan.config_path
         process = RehearsalProcess(folder, config, path, self._rows, stream, self._trained)
         self.processes.append(process)

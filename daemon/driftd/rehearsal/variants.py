@@ -137,7 +137,7 @@ def _set(section: dict[str, Plain], key: str, value: Plain) -> None:
     section[last] = value
 
 
-def rehearsed(config: Config, model: str, state: Path) -> tuple[Config, tuple[str, ...]]:
+def isolate_config(config: Config, model: str, state: Path) -> tuple[Config, tuple[str, ...]]:
     """A config that touches nothing outside of a state folder, and what it leaves out, in a sentence each.
 
     Rows come from the folder's own store; nobody is told, nothing is handed over or registered, and a person who would
