@@ -63,7 +63,11 @@ def test_an_error_without_a_message_says_what_its_class_means() -> None:
         (DamagedError("state.db is damaged"), "driftd: state.db is damaged", ExitCode.DAMAGED),
         (DriftdError("no room"), "driftd: no room", ExitCode.FAILED),
         (DetectorError("a reference needs rows"), "driftd: a reference needs rows", ExitCode.FAILED),
-        (FileNotFoundError(2, "No such file or directory", "/x"), "driftd: /x: No such file or directory", 1),
+        (
+            FileNotFoundError(2, "No such file or directory", "/x"),
+            "driftd: /x: No such file or directory: name a place that is there, or make its folder first",
+            1,
+        ),
     ],
 )
 def test_the_command_line_ends_with_the_report_and_the_code_of_an_error(
