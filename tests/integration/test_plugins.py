@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import mailbox
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +25,8 @@ from driftd.notify.delivery import Notifier
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.training.jobs import start_job
-from installed_plugins import install
+from first_versions import copy_model
+from installed_plugins import EXAMPLE, install
 from limits import HANG, wait
 from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, ROWS, START, World, hour
 
@@ -131,3 +135,33 @@ def test_a_deployer_is_told_in_a_process_of_its_own(world: World, folder: Path) 
     said = "by the deployer copy of driftd-plugin-example 0.1.0, which says: the file model is version 1"
     assert str(result.value["sentence"]).startswith(said)
     assert (served / "model").is_file()
+
+
+def test_a_plugin_that_is_gone_costs_its_model_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model says which package lacks, in its source's faults; another model of the same daemon is checked."""
+    world = World.begin(folder / "world")
+    try:
+        copy_model(world.places, MODEL, "supply")
+        path = world.folder / "config.yaml"
+        own = CONFIG.format(state="x").partition("  demand:\n")[2]
+        source = "    source: {kind: plugin, plugin: gone}\n"
+        path.write_text(f"{path.read_text()}  supply:\n{own}{source}")
+        assert world.daemon.reload(world.clock.now()) is None
+        world.live(2)
+        store = world.daemon.assembly.store
+        assert len([check for check in store.checks(MODEL, 20) if check.kind == "window"]) == 2
+        extent = world.daemon.models["supply"].scheduler.extent
+        assert extent is not None
+        assert "no installed package brings a source 'gone'" in extent.faults[0]
+        assert store.checks("supply", 20) == []
+    finally:
+        world.close()
+
+
+def test_the_example_package_passes_the_kit() -> None:
+    """Its own tests, as its author runs them."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE), *filter(None, sys.path)])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE)]
+    done = subprocess.run(command, env=environment, cwd=EXAMPLE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "6 passed" in done.stdout

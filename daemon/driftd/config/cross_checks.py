@@ -181,10 +181,13 @@ def _schedule(retrain: Mapping[str, Plain]) -> Iterator[Contradiction]:
 
 def _check_serving(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     """What belongs to a model that is served elsewhere alone, and what does not."""
-    registry = _mapping(_mapping(model.get("registry")).get("mlflow"))
+    places = _mapping(model.get("registry"))
+    registry = _mapping(places.get("mlflow"))
     if model.get("serving") == "external":
-        if registry.get("moved") == "follow":
-            path: KeyPath = ("registry", "mlflow", "moved")
+        for place in ("mlflow", "plugin"):
+            if _mapping(places.get(place)).get("moved") != "follow":
+                continue
+            path: KeyPath = ("registry", place, "moved")
             yield path, "an alias is followed only by a model that driftd serves itself: say tell or restore"
         if registry and _mapping(model.get("deploy")).get("mlflow"):
             yield (

@@ -263,11 +263,11 @@ class IcebergSourceConfig(LabelledTables):
 
 SourceConfig = (
     StoreSourceConfig
-    | PluginSourceConfig
     | FilesSourceConfig
     | SqlSourceConfig
     | SparkSourceConfig
     | DeltaSourceConfig
     | IcebergSourceConfig
     | ProfilesSourceConfig
+    | PluginSourceConfig
 )
