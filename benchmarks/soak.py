@@ -39,7 +39,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.store.state.reader import StateReader
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.bootstrap import FileColumns, make_first_version
 
 STORED, MODELS = ("store", "talkative"), ("store", "files", "hung", "talkative")

@@ -17,7 +17,7 @@ from driftd.paths import Places
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import load_version
 from driftd.serving.client import Driftd
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.bootstrap import FileColumns, make_logged_version
 from loop_world import HOUR, LABEL_DELAY, MODEL, START, Change, World, hour, keep_rows
 

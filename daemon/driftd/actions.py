@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import msgspec
 
@@ -355,19 +355,7 @@ ActionResult = (
     | RegistryResult
 )
 
-_ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
-    ActionKind.SNAPSHOT: SnapshotArguments,
-    ActionKind.CHECK_DATA: CheckDataArguments,
-    ActionKind.TEST: ModelTestArguments,
-    ActionKind.TRAIN: TrainArguments,
-    ActionKind.JUDGE: JudgeArguments,
-    ActionKind.REFRESH: RefreshArguments,
-    ActionKind.SWAP: SwapArguments,
-    ActionKind.SHADOW: ShadowArguments,
-    ActionKind.REPORT: ReportArguments,
-    ActionKind.HAND_OVER: HandOverArguments,
-    ActionKind.REGISTRY: RegistryArguments,
-}
+_ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {each.kind: each for each in get_args(ActionArguments)}
 _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SNAPSHOT: SnapshotResult,
     ActionKind.CHECK_DATA: CheckDataResult,

@@ -23,7 +23,7 @@ import pytest
 from driftd.config.schema import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from limits import HANG
 from loop_world import CONFIG, HOUR, MODEL, World
 

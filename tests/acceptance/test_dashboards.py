@@ -25,7 +25,7 @@ import pytest
 import loop_world
 from driftd.config.load import load
 from driftd.observe.http import HttpThread, Wiring, application
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from limits import HANG
 from loop_world import CONFIG, HOUR, MODEL, World
 

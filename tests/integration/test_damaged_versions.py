@@ -18,7 +18,7 @@ from driftd.paths import Places
 from driftd.records import DecisionFigures, Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.job_main import run_task
 from first_versions import copy_version
 from loop_world import HOUR, MODEL, World

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from driftd.serving.client import Driftd
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from engine_servers import mlflow_server, postgres, spark_connect
 from limits import wait
 from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, START, World, hour

@@ -17,7 +17,7 @@ from driftd.loop import step_schedule
 from driftd.loop.daemon import Daemon
 from driftd.loop.messages import Reload
 from driftd.serving.client import Driftd
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.fork_server import ForkedProcess, ForkServer
 from first_versions import copy_model
 from limits import no_more_files

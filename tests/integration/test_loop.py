@@ -11,7 +11,7 @@ import pytest
 
 from driftd.events import Event
 from driftd.records import Phase
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.snapshots import read_snapshot
 from loop_world import HOUR, MODEL, World
 

@@ -14,7 +14,7 @@ from driftd.events import RegistryTask
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.training.jobs import start_job
 from engine_servers import mlflow_server
 from fault_counts import daemon, events_of, open_kinds

@@ -22,7 +22,8 @@ from driftd.loop.supervision import Service
 from driftd.notify import Notifier
 from driftd.paths import Places
 from driftd.store.state.reader import StateReader
-from driftd.store.state.writer import StateStore, post_request
+from driftd.store.state.request_queue import post_request
+from driftd.store.state.writer import StateStore
 from driftd.training.bootstrap import FileColumns, make_first_version
 from limits import time_limit
 from loop_world import CONFIG, MODEL, World, hour

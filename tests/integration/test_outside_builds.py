@@ -15,7 +15,7 @@ import skops.io
 from sklearn.linear_model import LinearRegression
 
 from driftd.registry import Registry
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd_processes import driftd
 from limits import wait
 from loop_world import MODEL, World

@@ -20,7 +20,7 @@ import pytest
 
 from driftd.records import ActionKind, Phase
 from driftd.store.state.reader import StateReader
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from limits import HANG, time_limit
 from loop_world import MODEL, World
 

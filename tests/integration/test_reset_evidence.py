@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from driftd.events import Event
 from driftd.observe import model_families
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 from driftd.views.status import model_status
 from driftd_detectors.assessment import EvidenceKind
 from loop_world import MODEL, World

@@ -15,8 +15,8 @@ import pytest
 
 from driftd.paths import Places
 from driftd.records import Phase
+from driftd.store.state.request_queue import post_request
 from driftd.store.state.stages import StageRun
-from driftd.store.state.writer import post_request
 from limits import HANG, wait
 from loop_world import CONFIG, MODEL, World
 

@@ -32,7 +32,8 @@ from driftd.serving.client import Driftd
 from driftd.store.migrations import ensure_current
 from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
-from driftd.store.state.writer import StateStore, post_request
+from driftd.store.state.request_queue import post_request
+from driftd.store.state.writer import StateStore
 from driftd_processes import driftd
 from fault_counts import daemon, events_of, wait
 from loop_world import MODEL, World, hour

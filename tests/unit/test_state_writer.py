@@ -37,7 +37,8 @@ from driftd.records import (
     Window,
 )
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.writer import StateStore, post_request
+from driftd.store.state.request_queue import post_request
+from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 
 STATE = ModelState(

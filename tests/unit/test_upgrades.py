@@ -18,7 +18,8 @@ from driftd.store.events.writer import EventStore
 from driftd.store.migrations import ensure_current, migrate
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.writer import StateStore, post_request
+from driftd.store.state.request_queue import post_request
+from driftd.store.state.writer import StateStore
 from event_samples import SCHEMA
 from limits import HANG
 from schema_samples import database_at, rows_of

@@ -12,7 +12,7 @@ import msgspec
 from driftd.config.types import moment, seconds
 from driftd.records import PAUSABLE
 from driftd.store.state.records import StoredRequest
-from driftd.store.state.writer import post_request
+from driftd.store.state.request_queue import post_request
 
 WEEK = "7d"  # how long an order stands that names no end
 LONGEST_TEXT = 1000  # characters

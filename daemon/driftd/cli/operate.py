@@ -51,8 +51,7 @@ from driftd.config.types import spell_duration
 from driftd.errors import ExitCode
 from driftd.loop.maintenance import retention_limits
 from driftd.paths import Places
-from driftd.store.events.retention import count_old
-from driftd.store.events.retention import prune as delete_old
+from driftd.store.events import retention
 from driftd.store.state.reader import StateAbsentError, StateReader
 
 LOOK_SECONDS = 0.1
@@ -337,9 +336,9 @@ def _prune_events(config: Config, places: Places, name: str, *, dry_run: bool, q
     path, segments, limits, now = places.events_db(name), places.segments(name), retention_limits(config), time.time()
     if not path.exists():
         raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
-    old, total, allowed = count_old(path, now, limits)
+    old, total, allowed = retention.count_old(path, now, limits)
     with show_steps("deleting"):
-        gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
+        gone = 0 if dry_run else retention.prune(path, segments, now, replace(limits, is_ordered=True)).rows
     if not quiet:
         spell = spell_duration(config.retention.events)
         echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")

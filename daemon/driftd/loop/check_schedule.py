@@ -23,6 +23,7 @@ from driftd.loop.checks import (
 from driftd.loop.resume import MonitorState
 from driftd.loop.step_schedule import rest_of
 from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, StopAskedError, TimeoutWorker
+from driftd.observe.model_metrics import ModelMetrics
 from driftd.plugins.client import WantedScore, score_window
 from driftd.plugins.process import HelperProcess
 from driftd.records import Verdict, Window
@@ -355,3 +356,17 @@ class CheckScheduler:
             result = CheckResult(monitor, error_assessment(error))
         self.tries = 0
         return CheckRun(kind, window, result, self.guard.took)
+
+
+def show_source(metrics: ModelMetrics, extent: Extent | None) -> None:
+    """Show what a source holds, as far as it is known."""
+    if extent is None:
+        return
+    metrics.source(
+        predictions=extent.rows,
+        late=extent.late,
+        faults=len(extent.faults),
+        newest_prediction=extent.newest_at,
+        newest_feedback=extent.newest_label_at,
+        counts=extent.counts,
+    )

@@ -18,7 +18,7 @@ from driftd.formatting import encodable
 from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of, is_asked_hand_over, outcome_of
 from driftd.loop.alarm_figures import with_alarm_figures
 from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
-from driftd.loop.check_schedule import CheckRun, CheckScheduler
+from driftd.loop.check_schedule import CheckRun, CheckScheduler, show_source
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.outside_builds import put_aside
@@ -185,7 +185,7 @@ class ModelRunner:
     def _check_due(self, champion: int, now: float) -> bool:
         self.scheduler.refresh(now)
         due, waiting = self.scheduler.due(self.store, now), self.scheduler.count_due(self.store, now)
-        self._show_source()
+        show_source(self.metrics, self.scheduler.extent)
         with self.group.hold(GroupOwner(partial(self._save_evidence, champion), self._remember, self.metrics)):
             cohorts = self._record_due(due, champion, now)
         if cohorts is None:
@@ -252,19 +252,6 @@ class ModelRunner:
         versions = frozenset(self.performer.registry.versions(self.name))
         is_logged = champion in self.counts.logged_among(versions)
         return ServedBy(champion, versions - {champion} if is_logged else None, self.state.served_since or -math.inf)
-
-    def _show_source(self) -> None:
-        extent = self.scheduler.extent
-        if extent is None:
-            return
-        self.metrics.source(
-            predictions=extent.rows,
-            late=extent.late,
-            faults=len(extent.faults),
-            newest_prediction=extent.newest_at,
-            newest_feedback=extent.newest_label_at,
-            counts=extent.counts,
-        )
 
     def _record(self, run: CheckRun, champion: int, now: float) -> None:
         """One check, its evidence, its alarms and what policy makes of them: whole, and landing with its group."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from driftd.formatting import format_time
 from driftd.policy.alarms import open_numbers, pending_request
+from driftd.policy.build_start import train_action
 from driftd.policy.inputs import Facts, PolicySettings, StepFailed
 from driftd.policy.refresh import refresh_action
 from driftd.policy.swaps import resting_phase
-from driftd.policy.triggers import next_request, train_action
+from driftd.policy.triggers import next_request
 from driftd.records import (
     Action,
     Build,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from driftd.formatting import format_duration
 from driftd.policy.alarms import pending_request, request_for_alarm
+from driftd.policy.build_start import start
 from driftd.policy.build_steps import (
     advance_build,
     apply_check,
@@ -22,7 +23,7 @@ from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import after_refresh
 from driftd.policy.review import promote_or_hold
 from driftd.policy.swaps import FOLLOW_UP, finish_swap
-from driftd.policy.triggers import consider_refresh, find_obstacle, request_again, start
+from driftd.policy.triggers import consider_refresh, find_obstacle, request_again
 from driftd.records import (
     ActionArguments,
     Build,

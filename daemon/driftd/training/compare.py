@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftd.registry.loaded import LoadedVersion, Predictions, predict_with
+from driftd.training.job_context import JobContext
 from driftd.training.training_rows import TrainingRows
 from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import judge
-from driftd_detectors.performance.losses import automatic_metric, losses, rarer_share
-from driftd_detectors.schema import MEAN_METRICS, Kind, Schema, Task, is_cost, is_own
+from driftd_detectors.performance.losses import automatic_metric, losses, metric_value, rarer_share, weighted_mean
+from driftd_detectors.schema import MEAN_METRICS, Kind, Schema, Task, display_name, is_cost, is_own
 
 
 def gate_metric(metric: str | None, task: Task, *, scored: bool, rarer: float = float("nan")) -> str:
@@ -261,3 +262,15 @@ def segments_of(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[
         inside = (codes == code).to_numpy()
         if inside.sum() >= SEGMENT_ROWS:
             yield f"{column} {edges[code]:.4g} to {edges[code + 1]:.4g}", inside
+
+
+def measure(order: JobContext, outcomes: Outcomes, loss: Numbers, weight: Numbers, used: str) -> dict[str, float]:
+    """What a manifest says of a version's quality on some rows: the loss, their number, and what people ask for."""
+    known = {"loss": weighted_mean(loss, weight), "rows": float(outcomes.rows)}
+    if order.metric is not None:
+        known[display_name(order.metric)] = metric_value(order.metric, outcomes, weight)
+    elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
+        known["roc_auc"] = metric_value("roc_auc", outcomes, weight)
+    if outcomes.classes:
+        known["accuracy"] = metric_value("accuracy", outcomes, weight)
+    return {name: value for name, value in known.items() if np.isfinite(value)}

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from driftd.formatting import encodable
 from driftd.records import Alarm, ModelState, Transition, Window
 from driftd.store.chain import append_entry, content_of_decision, newest_content
 from driftd.store.descriptors import open_database
@@ -354,42 +353,6 @@ class StateStore(StateReader):
         names, marks = ", ".join(values), ", ".join("?" for _ in values)
         cursor = self._db.execute(f"insert into {table}({names}) values ({marks})", tuple(values.values()))  # noqa: S608 - our own names
         return int(cursor.lastrowid or 0)
-
-
-def post_request(
-    path: Path,
-    *,
-    at: float,
-    who: str,
-    model: str,
-    kind: str,
-    arguments: Mapping[str, object],
-    key: str | None = None,
-) -> int:
-    """Ask something of the daemon from outside its loop; returns the request's id.
-
-    With a `key` that was used before nothing is asked: the id is that of the request that has it.
-    Raises StateAbsentError when there is no database, sqlite3.OperationalError when it may not be written.
-    """
-    with StateReader.read_only(path):
-        pass  # says clearly that there is none, instead of making an empty one
-    connection = open_database(path, timeout=BUSY_SECONDS)
-    try:
-        with connection:
-            if key is None:  # as before there were keys: a daemon that is not upgraded yet is asked too
-                cursor = connection.execute(
-                    "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
-                    (at, encodable(who), model, kind, _json(arguments)),
-                )
-                return int(cursor.lastrowid or 0)
-            connection.execute(
-                """insert into requests(at, who, model, kind, arguments, key) values (?, ?, ?, ?, ?, ?)
-                   on conflict(key) do nothing""",
-                (at, encodable(who), model, kind, _json(arguments), key),
-            )
-            return int(connection.execute("select id from requests where key = ?", (key,)).fetchone()[0])
-    finally:
-        connection.close()
 
 
 def _evidence(kind: KindAssessment) -> dict[str, object]:

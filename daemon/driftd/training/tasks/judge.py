@@ -28,6 +28,7 @@ from driftd.training.compare import (
     compare,
     cost_guards,
     logged_predictions,
+    measure,
     predict_rows,
     predicted_by_logged,
     segment_guards,
@@ -38,11 +39,10 @@ from driftd.training.segment_quality import segment_qualities
 from driftd.training.snapshots import Snapshot, collected_rows, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
-from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
 from driftd_detectors.performance.label_delay import LabelDelay
-from driftd_detectors.performance.losses import metric_value, weighted_mean
-from driftd_detectors.schema import display_name
+from driftd_detectors.performance.losses import weighted_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,15 +387,3 @@ def _metrics(
     order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers, used: str
 ) -> dict[str, float]:
     return {"rows": 0.0} if len(rows) == 0 else measure(order, side.outcomes, side.loss, weight, used)
-
-
-def measure(order: JobContext, outcomes: Outcomes, loss: Numbers, weight: Numbers, used: str) -> dict[str, float]:
-    """What a manifest says of a version's quality on some rows: the loss, their number, and what people ask for."""
-    known = {"loss": weighted_mean(loss, weight), "rows": float(outcomes.rows)}
-    if order.metric is not None:
-        known[display_name(order.metric)] = metric_value(order.metric, outcomes, weight)
-    elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
-        known["roc_auc"] = metric_value("roc_auc", outcomes, weight)
-    if outcomes.classes:
-        known["accuracy"] = metric_value("accuracy", outcomes, weight)
-    return {name: value for name, value in known.items() if np.isfinite(value)}

@@ -23,12 +23,12 @@ from driftd.registry import Adopted, Manifest, RegistryError, Trainer
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
 from driftd.registry.manifest import LOGGED, with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
-from driftd.training.compare import gate_metric, logged_predictions, outcomes_of, rarer_class
+from driftd.training.compare import gate_metric, logged_predictions, measure, outcomes_of, rarer_class
 from driftd.training.job_context import JobContext
 from driftd.training.references import REFERENCE, importance_of
 from driftd.training.stored_rows import StoredRows
 from driftd.training.tasks import TaskArguments
-from driftd.training.tasks.judge import Comparison, measure
+from driftd.training.tasks.judge import Comparison
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import TrainingRows, learn_label_delay, rows_of
 from driftd_detectors.columns import Outcomes, columns_of
