@@ -174,7 +174,7 @@ def own_functions(installation: Installation) -> Iterator[Finding]:
         metric = model.detect.performance.metric_name
         wanted = [metric] if is_own(metric) else []
         wanted += [detector.use for detector in model.detect.detectors if is_own(detector.use)]
-        for use in dict.fromkeys(use for use in wanted if not use.startswith(EVIDENTLY)):
+        for use in dict.fromkeys(use for use in wanted if not use.startswith((EVIDENTLY, "plugin:"))):
             try:
                 run_apart("driftd.doctor.import_trainer", [use], _IMPORT_SECONDS)
             except ChildError as error:
