@@ -49,7 +49,7 @@ class ComparisonView(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     a: VersionLine
     b: VersionLine
-    versions: list[int]  # that can be compared
+    versions: tuple[int, ...]  # that can be compared
     diff: VersionDiff
     metrics: list[MetricPair]
     metric: str | None  # that the segments are told in; None where the references have no metric in common
@@ -61,7 +61,7 @@ class NotComparable(msgspec.Struct, frozen=True, kw_only=True):
     """Two versions that cannot be compared; `missing` says why."""
 
     model: str
-    versions: list[int]
+    versions: tuple[int, ...]
     missing: str
 
 
