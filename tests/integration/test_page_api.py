@@ -260,22 +260,22 @@ def test_any_range_of_time_is_shown(http: httpx.Client) -> None:
     """The windows that begin in the range, with marks and alarms of their own; the map has the same windows."""
     since, until = END - 100 * HOUR, END - 90 * HOUR
     model = http.get("/api/models/model-00", params={"from": since, "to": until}).raise_for_status().json()
-    assert model["shown"]["span"] == "range"
-    assert model["shown"]["last"] - model["shown"]["first"] == 9
+    assert model["extent"]["span"] == "range"
+    assert model["extent"]["last"] - model["extent"]["first"] == 9
     assert len(model["windows"]["at"]) == 10
     assert model["windows"]["at"][0] == since
     assert all(since <= at < until for at in model["performance"]["at"])
     scores = http.get("/api/models/model-00/scores", params={"from": since, "to": until}).json()
-    assert (scores["first"], scores["last"]) == (model["shown"]["first"], model["shown"]["last"])
+    assert (scores["first"], scores["last"]) == (model["extent"]["first"], model["extent"]["last"])
 
 
 @pytest.mark.parametrize("given", [{"from": 1.0, "to": 2.0}, {"from": END + 9e6}, {"from": END, "to": END - 9 * HOUR}])
 def test_a_range_without_windows_says_what_there_is(http: httpx.Client, given: dict[str, float]) -> None:
     """Nothing is drawn, and the ends of what is kept are told."""
     model = http.get("/api/models/model-00", params=given).raise_for_status().json()
-    assert model["shown"]["first"] > model["shown"]["last"]
+    assert model["extent"]["first"] > model["extent"]["last"]
     assert model["windows"]["at"] == model["performance"]["at"] == model["marks"] == model["alarms"] == []
-    assert model["shown"]["held_since"] < model["shown"]["held_until"] <= END + HOUR
+    assert model["extent"]["held_since"] < model["extent"]["held_until"] <= END + HOUR
     assert http.get("/api/models/model-00/scores", params=given).json()["subjects"] == []
 
 

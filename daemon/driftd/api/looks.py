@@ -52,6 +52,13 @@ class LookView(msgspec.Struct, frozen=True, kw_only=True):
     value: Mapping[str, Any] | None = None
 
 
+class RowSample(msgspec.Struct, frozen=True):
+    """What the `rows` job drew."""
+
+    columns: list[str]
+    rows: list[list[object]]
+
+
 @dataclass(frozen=True, slots=True)
 class LookWiring:
     """What looks need of the daemon."""
@@ -95,7 +102,9 @@ class LookApi:
         model = re.sub(r"[^A-Za-z0-9._-]", "_", request.path_params["model"])
         name = f"{model}-{request.query_params['first']}-{request.query_params['last']}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(_as_csv(found.value), headers=headers, media_type="text/csv; charset=utf-8")
+        return Response(
+            _as_csv(msgspec.convert(found.value, RowSample)), headers=headers, media_type="text/csv; charset=utf-8"
+        )
 
     def _row_refusal(self, request: HttpRequest) -> Response | None:
         """Rows are data of people: shown where the config says so, to whoever bears a token in the header."""
@@ -141,12 +150,12 @@ def _respond(found: LookView) -> Response:
     return Response(msgspec.json.encode(found), status, headers, "application/json")
 
 
-def _as_csv(value: Mapping[str, Any]) -> str:
+def _as_csv(value: RowSample) -> str:
     """The rows as CSV; a text that a spreadsheet would run as a formula begins with an apostrophe."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([_cell(name) for name in value["columns"]])
-    writer.writerows([[_cell(cell) for cell in row] for row in value["rows"]])
+    writer.writerow([_cell(name) for name in value.columns])
+    writer.writerows([[_cell(cell) for cell in row] for row in value.rows])
     return text.getvalue()
 
 

@@ -60,7 +60,7 @@ class LookJobs:
             kept = self._answers.get(order)
             if kept is not None and (kept[0] == mark or kept[1].status == "working"):
                 self._answers.move_to_end(order)
-                return self._told(order, kept[1])
+                return self._answer_once(order, kept[1])
             return self._begin(order, mark)
 
     def stop(self) -> None:
@@ -69,7 +69,7 @@ class LookJobs:
         if self._thread is not None:
             self._thread.join(timeout=2)
 
-    def _told(self, order: LookOrder, view: LookView) -> LookView:
+    def _answer_once(self, order: LookOrder, view: LookView) -> LookView:
         if view.status == "failed":
             del self._answers[order]  # told once; who asks again tries again
         return view

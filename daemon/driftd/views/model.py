@@ -129,7 +129,7 @@ class ModelView(ModelHead, frozen=True, kw_only=True):
     barred: tuple[int, ...]
     trigger: str | None  # of the build under way
     spans: list[Span]
-    shown: Shown
+    extent: Shown
     merged: int  # windows in one point
     by: Literal["time", "rows"]
     performance: PerformanceSeries
@@ -163,10 +163,10 @@ def model_view(
     if state is None:
         return _unwatched_view(registry, model, beside, summary) if model in config.models else None
     axis = _Axis.read(reader, model, config, asked)
-    shown = axis.shown
+    extent = axis.extent
     alarms = reader.alarms(model, MOST_ALARMS)
-    if shown.span == "range":
-        alarms = reader.alarms_between(model, shown.first, shown.last, MOST_ALARMS)
+    if extent.span == "range":
+        alarms = reader.alarms_between(model, extent.first, extent.last, MOST_ALARMS)
     return ModelView(
         **msgspec.structs.asdict(model_head(reader, state, config, beside)),
         config=summary,
@@ -174,7 +174,7 @@ def model_view(
         barred=state.barred,
         trigger=None if state.build is None else state.build.trigger,
         spans=axis.spans,
-        shown=shown,
+        extent=extent,
         merged=axis.grouping.size,
         by="time" if axis.by_time else "rows",
         performance=performance_series(axis.labels, axis.grouping, config.metric(model, reader)),
@@ -253,7 +253,7 @@ class _Axis:
     """The checks of a span, in groups that a chart can show."""
 
     spans: list[Span]
-    shown: Shown
+    extent: Shown
     grouping: Grouping
     by_time: bool
     length: float  # of a window, seconds; 0 for windows of rows
@@ -262,15 +262,15 @@ class _Axis:
 
     @classmethod
     def read(cls, reader: SeriesReader, model: str, config: ConfigInForce, asked: Asked) -> _Axis:
-        shown, spans = window_range(reader, model, config, asked)
-        first, last = shown.first, shown.last
+        extent, spans = window_range(reader, model, config, asked)
+        first, last = extent.first, extent.last
         by_time = not config.by_rows(model)
         length = config.window_seconds(model) or 0.0
         windows, labels = (
             [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, kind, first, last)]
             for kind in ("window", "labels")
         )
-        return cls(spans, shown, Grouping.of(first, max(first, last)), by_time, length, windows, labels)
+        return cls(spans, extent, Grouping.of(first, max(first, last)), by_time, length, windows, labels)
 
     @property
     def since(self) -> float:
@@ -278,11 +278,11 @@ class _Axis:
 
     @property
     def until(self) -> float:
-        """Up to when decisions belong to what is shown: for ever, with its newest window; 0 where nothing is shown."""
-        if self.shown.last < self.shown.first:
+        """Up to when decisions belong to the extent: for ever, with its newest window; 0 where it is empty."""
+        if self.extent.last < self.extent.first:
             return 0.0
         checks = [check.at for check in (*self.windows[-1:], *self.labels[-1:])]
-        return max(checks, default=0.0) + self.length if self.shown.span == "range" else float("inf")
+        return max(checks, default=0.0) + self.length if self.extent.span == "range" else float("inf")
 
 
 def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:

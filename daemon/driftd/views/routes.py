@@ -163,7 +163,7 @@ class StatusPage:
             Route("/api/v1/models/{model:str}/label-requests", self._label_requests),
             Route("/api/models/{model:str}/distribution", self._distribution),
             Route("/api/models/{model:str}/compare", self._compare),
-            Route("/api/models/{model:str}/served", self._served),
+            Route("/api/models/{model:str}/served", self._serving_version),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
             Mount("/page", PageFiles(directory=STATIC)),
@@ -199,7 +199,7 @@ class StatusPage:
         return await self._respond(request, lambda reader: config_view(reader, self._wiring.config_path))
 
     async def _model(self, request: Request) -> Response:
-        model, asked = request.path_params["model"], _asked(request)
+        model, asked = request.path_params["model"], _read_range(request)
 
         def ask(reader: SeriesReader) -> ModelView | UnwatchedView | None:
             summary = config_summary(reader, self._wiring.config_path)
@@ -208,7 +208,7 @@ class StatusPage:
         return await self._respond(request, ask)
 
     async def _scores(self, request: Request) -> Response:
-        model, asked = request.path_params["model"], _asked(request)
+        model, asked = request.path_params["model"], _read_range(request)
         return await self._respond(request, lambda reader: score_view(reader, model, asked))
 
     async def _label_requests(self, request: Request) -> Response:
@@ -236,7 +236,7 @@ class StatusPage:
         a, b = _number(query.get("a")), _number(query.get("b"))
         return RedirectResponse(f"../../#/model/{model}/compare?a={a}&b={b}", status_code=302)
 
-    async def _served(self, request: Request) -> Response:
+    async def _serving_version(self, request: Request) -> Response:
         """Which version served at a time (epoch seconds)."""
         model, at = request.path_params["model"], _moment(request.query_params.get("at"))
 
@@ -275,7 +275,7 @@ class StatusPage:
         return Response(answer.body, media_type="application/json", headers=headers)
 
 
-def _asked(request: Request) -> Asked:
+def _read_range(request: Request) -> Asked:
     query = request.query_params
     return Asked(query.get("span"), _moment(query.get("from")), _moment(query.get("to")))
 

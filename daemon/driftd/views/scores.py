@@ -62,8 +62,8 @@ def score_view(reader: SeriesReader, model: str, asked: Asked) -> ScoreView | No
     if reader.model(model) is None:
         return None
     config = config_in_force(reader)
-    shown, _ = window_range(reader, model, config, asked)
-    first, last = shown.first, shown.last
+    extent, _ = window_range(reader, model, config, asked)
+    first, last = extent.first, extent.last
     if last < first:
         return ScoreView([], 1, 1, first, last, [])
     grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)

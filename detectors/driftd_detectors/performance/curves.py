@@ -84,13 +84,11 @@ def quality_charts(outcomes: Outcomes, weights: Numbers) -> QualityCharts:
 
 def _confusion(label: Numbers, prediction: Numbers, weight: Numbers, classes: tuple[str, ...]) -> Confusion:
     """The largest classes by themselves; a text outside them, or a class beyond the most, is another."""
-    shown = min(len(classes), MOST_CLASSES)
-    true, said = (
-        np.where((codes >= 0) & (codes < shown), codes, shown).astype(np.intp) for codes in (label, prediction)
-    )
-    table = np.zeros((shown + 1, shown + 1))
+    kept = min(len(classes), MOST_CLASSES)
+    true, said = (np.where((codes >= 0) & (codes < kept), codes, kept).astype(np.intp) for codes in (label, prediction))
+    table = np.zeros((kept + 1, kept + 1))
     np.add.at(table, (true, said), weight)
-    return Confusion((*classes[:shown], "other"), [[float(value) for value in row] for row in table])
+    return Confusion((*classes[:kept], "other"), [[float(value) for value in row] for row in table])
 
 
 def _curves(positive: Numbers, score: Numbers, weight: Numbers) -> tuple[Curve | None, Curve | None]:

@@ -71,7 +71,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     metric = _metric_of(reference)
     if metric not in names:
         names.append(metric)
-    whole = _joined([rows for _, rows in windows], manifest.schema, segment_columns(reference.segments))
+    whole = _join([rows for _, rows in windows], manifest.schema, segment_columns(reference.segments))
     values = {name: [_metric(name, rows) for _, rows in windows] for name in names}
     return {
         "windows": len(indexes),
@@ -100,7 +100,7 @@ def _read(
     cohort = source.cohort(window, arguments.known_by, features, ServedBy(arguments.version))
     if cohort.outcomes.rows == 0:
         return None
-    rows = _bounded(cohort, max(1, MOST_ROWS // windows), reference)
+    rows = _take_rows(cohort, max(1, MOST_ROWS // windows), reference)
     weights = label_weights(rows.outcomes, _delay(reference), arguments.known_by)
     at = window.start if window.by == "time" else float(np.min(rows.outcomes.at))
     return at, dataclasses.replace(rows, weights=weights)
@@ -110,7 +110,7 @@ def _delay(reference: Reference) -> LabelDelay | None:
     return reference.label_delay if reference.label_delay.is_known else None
 
 
-def _bounded(cohort: Cohort, most: int, reference: Reference) -> _Rows:
+def _take_rows(cohort: Cohort, most: int, reference: Reference) -> _Rows:
     outcomes = cohort.outcomes.among(reference.schema.classes)
     schema, features = reference.schema, segment_columns(reference.segments)
     known = cohort.columns.values
@@ -127,7 +127,7 @@ def _metric_of(reference: Reference) -> str:
     return next((name for name in (reference.loss, *reference.losses) if not is_own(name)), reference.loss)
 
 
-def _joined(parts: list[_Rows], schema: Schema, names: Collection[str]) -> _Rows:
+def _join(parts: list[_Rows], schema: Schema, names: Collection[str]) -> _Rows:
     features = [feature for feature in schema.features if feature.name in names]
     return _Rows(
         stack_columns([part.columns for part in parts], features),

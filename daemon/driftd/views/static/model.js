@@ -74,7 +74,7 @@ function performance(model) {
   const metric = told.metric ?? "loss";
   const better = told.higher_is_better ? "higher is better" : "lower is better";
   const last = told.value.at(-1);
-  const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} ${model.shown.span === "range" ? "at the end of the range" : model.merged > 1 ? `over the last ${model.merged} windows` : "in the last window"}, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
+  const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} ${model.extent.span === "range" ? "at the end of the range" : model.merged > 1 ? `over the last ${model.merged} windows` : "in the last window"}, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
   const series = [
     { name: metric, values: real[0], band: [real[1], real[2]], colour: "series-1", width: 2, points: x.length < 60 },
     { name: "baseline", values: real[3], colour: "dim", dash: [2, 3], steps: true },
@@ -100,7 +100,7 @@ function against(model) {
     return { at: one.at, values: [one.evidence.map((value, place) => share(value, one.limit[place]) * 100)] };
   }));
   const series = kinds.map((kind, place) => ({ name: said(kind), values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
-  const isPast = model.shown.span === "range"; // what is said of this moment would contradict a chart of another
+  const isPast = model.extent.span === "range"; // what is said of this moment would contradict a chart of another
   return [isPast ? null : now, chart({
     name: "evidence", label: "The way to an alarm", words: "In percent of the limit, by logarithms: evidence multiplies. An alarm is 100 %.", x, marks: [],
     series: [...series, { name: "limit", values: x.map(() => 100), colour: "drift", dash: [6, 4] }], format: (value) => `${Math.round(value)} %`, range: [0, 108],
@@ -123,7 +123,7 @@ const chosenWindows = (where) => where.query.get("windows");
 
 /** The windows that looks are about: those that were chosen, else all that are shown. */
 function lookedAt(model, where) {
-  return windowsOf(where.query) ?? [model.shown.first, model.shown.last];
+  return windowsOf(where.query) ?? [model.extent.first, model.extent.last];
 }
 
 function question(model, what, [first, last]) {

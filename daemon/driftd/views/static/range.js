@@ -20,7 +20,7 @@ export function asked(query) {
 
 /** The choice: links to spans, and two fields; `address(changes)` is the address with other choices. */
 export function range(model, query, address) {
-  const { shown } = model;
+  const { extent: shown } = model;
   const field = (name, label) => make("input", { type: "datetime-local", id: `range-${name}`, "data-key": `range-${name}`, "aria-label": label, value: local(secondsOf(query.get(name))) });
   const from = field("from", "From"), to = field("to", "To");
   const go = (event) => {
@@ -37,7 +37,7 @@ export function range(model, query, address) {
 
 /** That a chosen range has nothing, and what there is; null where it has something. */
 export function emptiness(model, query) {
-  const { shown } = model;
+  const { extent: shown } = model;
   if (shown.span !== "range" || shown.first <= shown.last) return null;
   const [from, to] = [secondsOf(query.get("from")), secondsOf(query.get("to"))];
   const chosen = `${from === null ? "" : ` from ${said(from)}`}${to === null ? "" : ` to ${said(to)}`}`;
