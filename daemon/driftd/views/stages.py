@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from enum import StrEnum
 
 import msgspec
 
-from driftd.events import Stage, StageResult
+from driftd.events import Stage
 from driftd.formatting import format_time
 from driftd.records import Build, ModelState, Phase
 from driftd.store.state.reader import StateReader
 from driftd.store.state.stages import STAGE_OF, StageRun, log_of
+
+
+class StageStatus(StrEnum):
+    """How a stage ended, or that it has not."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"
+    SKIPPED = "skipped"
+    RUNNING = "running"
+    WAITING = "waiting"
 
 
 class StageLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +30,7 @@ class StageLine(msgspec.Struct, frozen=True, kw_only=True):
 
     stage: Stage
     attempt: int  # counts how often the build came to it
-    result: StageResult | Literal["running", "waiting"]
+    result: StageStatus
     sentence: str
     started_at: float | None
     ended_at: float | None
@@ -38,7 +49,7 @@ def stage_lines(reader: StateReader, model: str, version: int) -> list[StageLine
         lines += _under_way(reader, state, build)
     if probation is not None and state.champion == version:
         sentence = probation.sentence or "no labels yet"
-        lines.append(_open(Stage.WATCH, 1, "running", sentence, probation.since))
+        lines.append(_open(Stage.WATCH, 1, StageStatus.RUNNING, sentence, probation.since))
     return lines
 
 
@@ -46,7 +57,7 @@ def _ended(run: StageRun) -> StageLine:
     return StageLine(
         stage=run.stage,
         attempt=run.attempt,
-        result=run.result,
+        result=StageStatus(run.result),
         sentence=run.sentence,
         started_at=run.started_at,
         ended_at=run.ended_at,
@@ -58,19 +69,19 @@ def _ended(run: StageRun) -> StageLine:
 def _under_way(reader: StateReader, state: ModelState, build: Build) -> list[StageLine]:
     if Phase.AWAITING_APPROVAL in (state.phase, state.resumes):
         attempt = reader.count_stages(state.model, build.number, Stage.REVIEW) + 1
-        return [_open(Stage.REVIEW, attempt, "waiting", describe_review(build), build.review_since or None)]
+        return [_open(Stage.REVIEW, attempt, StageStatus.WAITING, describe_review(build), build.review_since or None)]
     found = []
     for action in reader.open_actions(state.model):
         stage = STAGE_OF.get(action.kind)
         if stage is not None and action.arguments.get("version") in (build.number, build.candidate):
             attempt = reader.count_stages(state.model, build.number, stage) + 1
-            line = _open(stage, attempt, "running", "", action.started_at)
+            line = _open(stage, attempt, StageStatus.RUNNING, "", action.started_at)
             found.append(msgspec.structs.replace(line, log=log_of(state.model, action.id, action.kind)))
     return found
 
 
 def _open(
-    stage: Stage, attempt: int, result: Literal["running", "waiting"], sentence: str, since: float | None
+    stage: Stage, attempt: int, result: StageStatus, sentence: str, since: float | None
 ) -> StageLine:
     return StageLine(
         stage=stage,
