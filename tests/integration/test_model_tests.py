@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -16,13 +17,13 @@ from loop_world import CONFIG, MODEL, World
 
 pytestmark = pytest.mark.slow
 
-PASSES = """
-def test_predictions(model, champion, snapshot):
-    rows = snapshot.frame(most=200)
-    assert (model.predict(rows) == champion.predict(rows)).all()
-    assert set(snapshot.features) == {"a", "b", "c"}
-    assert len(snapshot.frame(since=model.seen_until)) < len(snapshot)
-"""
+PASSES = dedent("""
+    def test_predictions(model, champion, snapshot):
+        rows = snapshot.frame(most=200)
+        assert (model.predict(rows) == champion.predict(rows)).all()
+        assert set(snapshot.features) == {"a", "b", "c"}
+        assert len(snapshot.frame(since=model.seen_until)) < len(snapshot)
+""")
 SESSIONS = {
     "passes": (PASSES, True, "1 of 1 tests passed"),
     "fails": (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pandas as pd
@@ -22,29 +23,29 @@ from loop_world import CONFIG, MODEL, World
 
 pytestmark = pytest.mark.slow
 
-PASSING = """
-def test_it_predicts(model, champion, snapshot):
-    rows = snapshot.frame(most=500)
-    assert len(model.predict(rows)) == len(rows)
-    assert champion.version == 1
-    assert abs(model.predict(rows) - rows[snapshot.target]).mean() < 5
+PASSING = dedent("""
+    def test_it_predicts(model, champion, snapshot):
+        rows = snapshot.frame(most=500)
+        assert len(model.predict(rows)) == len(rows)
+        assert champion.version == 1
+        assert abs(model.predict(rows) - rows[snapshot.target]).mean() < 5
 
 
-def test_it_is_another_version(model, champion):
-    assert model.version != champion.version
-"""
-REFUSING = """
-def test_no_prediction_is_above_a_limit(model, snapshot):
-    print("the limit is zero")
-    assert (model.predict(snapshot.frame()) <= 0).all(), "a prediction is above the limit"
-"""
-HANGING = """
-import os, pathlib, time
+    def test_it_is_another_version(model, champion):
+        assert model.version != champion.version
+""")
+REFUSING = dedent("""
+    def test_no_prediction_is_above_a_limit(model, snapshot):
+        print("the limit is zero")
+        assert (model.predict(snapshot.frame()) <= 0).all(), "a prediction is above the limit"
+""")
+HANGING = dedent("""
+    import os, pathlib, time
 
-def test_that_hangs(model):
-    pathlib.Path({mark!r}).write_text(str(os.getpid()))
-    time.sleep(600)
-"""
+    def test_that_hangs(model):
+        pathlib.Path({mark!r}).write_text(str(os.getpid()))
+        time.sleep(600)
+""")
 
 
 def world_with(folder: Path, stages: str, *, promote: str = "block: 1h", retrain: str = "on: [performance]") -> World:

@@ -14,7 +14,7 @@ from driftd.events import Event
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon" / "driftd"
 NAMES = {str(event) for event in Event}
-TAKE_EVENTS = {"Transition", "Happened", "StoredTransition", "meaning_of", "is_wanted", "known_event", "_end_build"}
+TAKE_EVENTS = {"Transition", "Happened", "StoredTransition", "meaning_of", "is_wanted", "known_event", "end_build"}
 SQL_WITH_EVENT = re.compile(r"\bevent\s*(=|<>|!=|in)\s*[('\"]")
 
 
@@ -30,7 +30,7 @@ def events_made() -> set[Event]:
     made: set[Event] = set()
     for path in modules_of("policy", "loop"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            is_call = isinstance(node, ast.Call) and _name_of(node.func) in {"Transition", "_end_build"}
+            is_call = isinstance(node, ast.Call) and _name_of(node.func) in {"Transition", "end_build"}
             if is_call or (isinstance(node, ast.Assign) and any(_name_of(item) == "event" for item in node.targets)):
                 made |= {Event[name] for name in _members_in(node)}
     return made

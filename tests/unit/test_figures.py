@@ -64,7 +64,7 @@ def test_a_figure_of_another_driftd_hides_no_other() -> None:
 @pytest.mark.parametrize(
     ("kind", "stored"),
     [
-        (ActionKind.SNAPSHOT, {"version": 2, "change_at": None}),
+        (ActionKind.SNAPSHOT, {"version": 2, "change_at": None, "for_refresh": False}),
         (ActionKind.TRAIN, STEP),
         (ActionKind.JUDGE, {"version": 2, "champion": 1, "trigger": "schedule"}),
         (ActionKind.SWAP, {"version": 2, "purpose": "promote", "from": 1}),

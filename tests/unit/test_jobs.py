@@ -52,7 +52,7 @@ def test_an_unknown_task_ends_with_a_sentence(tmp_path: Path) -> None:
     """The result says what is allowed, and the log's tail comes with it."""
     result = wait_for(start_job(tmp_path / "job", "dance", {}))
     assert not result.ok
-    assert "there is no task 'dance'; tasks are snapshot, train" in result.error
+    assert "there is no task 'dance'; tasks are snapshot, check_data, train" in result.error
     assert "Traceback" in result.tail
     assert read_result(tmp_path / "job") == result
 

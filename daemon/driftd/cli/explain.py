@@ -46,7 +46,7 @@ def print_explanation(explanation: Explanation, to: Console) -> None:
         say(to, f"then: {action.kind}, {action.status}" + (f": {said}" if said else ""))
     if explanation.version is not None:
         _version(Manifest.from_dict(explanation.version), to)
-    if explanation.stages:
+    if explanation.stages is not msgspec.UNSET:
         _stages(explanation.stages, to)
     if explanation.story:
         _story(explanation.story, explanation.decision, to)

@@ -67,7 +67,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     actions: list[ActionLine]
     version: Mapping[str, object] | None  # the manifest of the version, as it lies on the disk
     story: list[StoryLine]  # oldest first
-    stages: list[StageLine] = []  # of the build that it is about
+    stages: list[StageLine] | UnsetType = UNSET  # of the build that it is about, where any are kept
     rows: int | UnsetType | None = UNSET  # of the window of the alarm
     window_by: Literal["rows", "time"] | UnsetType = UNSET
 
@@ -109,7 +109,7 @@ def explain_decision(
         actions=[ActionLine(action.kind, action.status, action.arguments, action.result) for action in actions],
         version=None if manifest is None else manifest.to_dict(),
         story=[StoryLine(event.id, event.at, event.event, event.reason) for event in _story(reader, line, alarm)],
-        stages=[] if line is None or version is None else stage_lines(reader, line.model, version),
+        stages=UNSET if line is None or version is None else stage_lines(reader, line.model, version) or UNSET,
         rows=UNSET if alarm is None else _rows(reader, alarm),
         window_by=UNSET if alarm is None else "rows" if by_rows(alarm.model) else "time",
     )

@@ -16,7 +16,7 @@ export function render([told]) {
     alarm ? seen(told) : null,
     told.actions.length ? done(told.actions) : null,
     told.version ? version(told.version) : null,
-    told.stages.length ? stages(told.stages) : null,
+    told.stages?.length ? stages(told.stages) : null,
     told.story.length ? story(told.story, decision) : null,
     told.config ? config(told.config, model) : null,
   ];
