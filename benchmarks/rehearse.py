@@ -94,7 +94,7 @@ def main() -> None:
     print(f"{found['rows']:,} rows, {found['windows']} windows, {found['configs']} configs, {found['builds']} builds; "
           f"rivals: {', '.join(f'{name} ({builds})' for name, builds in found['rivals'].items())}")  # fmt: skip
     print(f"{found['seconds']:.0f} s, {found['cpu_seconds']:.0f} s of CPU (load {found['load']:.1f}): "
-          f"{found['rows_per_minute']:,.0f} rows a minute, {found['rows_per_cpu_minute']:,.0f} of one core")  # fmt: skip
+          f"{found['rows_per_minute']:,.0f} rows a minute, {found['rows_per_cpu_minute']:,.0f} a core")  # fmt: skip
 
 
 if __name__ == "__main__":
