@@ -178,7 +178,7 @@ def rehearse(config_path: Path, model: str | None, **options: Any) -> None:
         print_json(report)
     else:
         print_report(report)
-        echo(f"report: {given['report']}")
+        echo(f"report: {given.report}")
 
 
 def _record(config: Config, name: str, places: Places, scratch: Path, given: RehearseOptions) -> Record:
