@@ -121,7 +121,7 @@ class Ledger:
         """The figures of a config; the one as it is must come first."""
         events = [line.event for line in outcome.decisions]
         builds, pages = events.count(Event.BUILD_STARTED), count_pages(outcome.decisions)
-        known = self._known(name, curve, self._standing_cost(builds, pages))
+        known = self._compare_way(name, curve, self._standing_cost(builds, pages))
         return msgspec.structs.replace(
             known,
             is_config=True,
@@ -138,16 +138,18 @@ class Ledger:
     def rival(self, curve: Curve) -> WayFigures:
         """The figures of a rival."""
         builds = curve.builds - 1
-        return msgspec.structs.replace(self._known(curve.name, curve, self._standing_cost(builds, 0)), builds=builds)
+        return msgspec.structs.replace(
+            self._compare_way(curve.name, curve, self._standing_cost(builds, 0)), builds=builds
+        )
 
-    def _known(self, name: str, curve: Curve, standing: float) -> WayFigures:
+    def _compare_way(self, name: str, curve: Curve, standing: float) -> WayFigures:
         if self._default is None:
             self._default = curve, standing
         default, default_standing = self._default
         means, _ = window_means(curve, self._stream.starts)
         to_default = self._difference(curve, default)
         is_default = curve is default
-        scale = 0.0 if self._costs is None else self._costs.error * self._labelled(curve) / THOUSAND
+        scale = 0.0 if self._costs is None else self._costs.error * self._count_labelled(curve) / THOUSAND
         return WayFigures(
             name=name,
             is_config=False,
@@ -164,7 +166,7 @@ class Ledger:
     def _difference(self, curve: Curve, other: Curve) -> Interval:
         return difference(curve.error, other.error, curve.at, self._day)
 
-    def _labelled(self, curve: Curve) -> int:
+    def _count_labelled(self, curve: Curve) -> int:
         return int(np.isfinite(curve.error).sum())
 
     def _standing_cost(self, builds: int, pages: int) -> float:

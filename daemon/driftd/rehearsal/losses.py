@@ -63,14 +63,14 @@ def loss_of(config: ModelConfig, schema: Schema, truth: pd.Series, *, scored: bo
     Where labels are of more classes than the first version knows, whose scores say nothing of these, the plain error.
     """
     if schema.task is Task.REGRESSION:
-        return MetricLoss(gate_metric(_named(config), schema.task, scored=scored))
+        return MetricLoss(gate_metric(_metric_name(config), schema.task, scored=scored))
     known = truth.dropna().astype(str)
     classes = (*schema.classes, *sorted(set(known) - set(schema.classes)))
     rarer = rarer_share(known.to_numpy(), classes)
-    metric = gate_metric(_named(config), schema.task, scored=scored, rarer=rarer)
+    metric = gate_metric(_metric_name(config), schema.task, scored=scored, rarer=rarer)
     return MetricLoss(metric if len(classes) == len(schema.classes) else "error", classes)
 
 
-def _named(config: ModelConfig) -> str | None:
+def _metric_name(config: ModelConfig) -> str | None:
     name = config.detect.performance.metric_name
     return None if name == "auto" else name

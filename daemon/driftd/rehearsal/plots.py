@@ -33,7 +33,7 @@ def error_plot(report: RehearsalReport) -> str:
     starts = np.array(report.starts)
     group = max(1, -(-len(starts) // SHOWN_POINTS))
     places = starts[::group]
-    lines = [_grouped(metric_means(way.means), group) for way in report.ways]
+    lines = [_group_means(metric_means(way.means), group) for way in report.ways]
     known = np.concatenate([line[np.isfinite(line)] for line in lines] or [np.empty(0)])
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     margin = 0.05 * (high - low or abs(high) or 1.0)
@@ -137,7 +137,7 @@ def _line(places: Numbers, values: Numbers, scale: _Scale, stroke: str) -> str:
     return f'<path d="{" ".join(path)}" {stroke}/>'
 
 
-def _grouped(values: Numbers, group: int) -> Numbers:
+def _group_means(values: Numbers, group: int) -> Numbers:
     """The mean of each so many windows; NaN where none has a label."""
     padded = np.full(-(-len(values) // group) * group, np.nan)
     padded[: len(values)] = values

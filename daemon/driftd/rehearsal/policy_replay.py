@@ -228,7 +228,7 @@ class PolicyReplay:
         crosses = alarm is not None if is_same else found.evidence >= threshold and kind not in course.raised
         if crosses:
             course.raised.add(kind)
-            yield self._raised(course, check, kind, found, threshold)
+            yield self._alarm_of(course, check, kind, found, threshold)
             return
         is_open = any(standing.kind == kind for standing in course.state.open_alarms)
         is_calm = found.verdict in (Verdict.OK, Verdict.SUSPECTED) if is_same else found.evidence < threshold
@@ -237,7 +237,7 @@ class PolicyReplay:
         if is_calm and is_open and kind in LEVELS and found.verdict is not Verdict.INCONCLUSIVE:
             yield AlarmCleared(kind, found.sentence)
 
-    def _raised(
+    def _alarm_of(
         self, course: Course, check: StoredCheck, kind: str, found: KindEvidence, threshold: float
     ) -> AlarmRaised:
         known = self._history.alarms.get((kind, check.window_index))

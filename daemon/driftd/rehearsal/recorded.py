@@ -159,7 +159,7 @@ def read_source(
     if config.source.kind == "profiles":
         raise RehearsalError(f"the source of {model} gives counts, and no rows to rehearse with: name files by --data")
     era, manifest = first_kept(live, model, eras)
-    source = open_source(model, config, manifest.schema, _copied(live, model, config, scratch))
+    source = open_source(model, config, manifest.schema, _copy_source(live, model, config, scratch))
     try:
         extent = source.refresh(now)
         if extent.first_at is None or extent.newest_at is None:
@@ -222,7 +222,7 @@ def copy_untouched(source: Path, target: Path) -> None:
     copy_database(source, target)
 
 
-def _copied(live: Places, model: str, config: ModelConfig, scratch: Path) -> Places:
+def _copy_source(live: Places, model: str, config: ModelConfig, scratch: Path) -> Places:
     """A state folder of which the source may write what it likes."""
     places = Places(scratch)
     folder = places.events_db(model).parent

@@ -55,7 +55,7 @@ def rehearse(plan: Plan, live: Places, scratch: Path, on_progress: Progress) -> 
     first, said = isolate_config(plan.variants[0].config, plan.model, base.root)
     on_progress("version 1", 0.0)
     _make_first(plan, live, base, first.models[plan.model].is_external)
-    trained = _trained(plan, base)
+    trained = _trainer_of(plan, base)
     static = static_curve(base, stream, trained)
     rows = scratch / "rows.parquet"
     stream.frame.to_parquet(rows)
@@ -92,7 +92,7 @@ def _make_first(plan: Plan, live: Places, base: Places, is_external: bool) -> No
     make_first(stream, base, config, lambda _step: None)
 
 
-def _trained(plan: Plan, base: Places) -> Trained:
+def _trainer_of(plan: Plan, base: Places) -> Trained:
     """How rivals are trained, and the loss of every way."""
     settings, stream = plan.variants[0].config.models[plan.model], plan.record.stream
     some = stream.rest.head(1000)

@@ -131,7 +131,7 @@ def live(folder: Path) -> None:
         open_assembly=_quiet,
     )
     np.savez(folder / CURVE, at=lived.curve.at, error=lived.curve.error, builds=lived.curve.builds)
-    outcome = Outcome([_decided(line) for line in lived.history], lived.not_logged)
+    outcome = Outcome([_decision_of(line) for line in lived.history], lived.not_logged)
     (folder / OUTCOME).write_bytes(msgspec.json.encode(outcome))
 
 
@@ -155,7 +155,7 @@ def check_times(stream: Stream, config: Config) -> Iterator[float]:
     return itertools.chain(ends, (last + number * stream.window for number in itertools.count(1)))
 
 
-def _decided(line: StoredTransition) -> Decided:
+def _decision_of(line: StoredTransition) -> Decided:
     return Decided(line.at, line.event, line.decision_figures.version, line.reason)
 
 
