@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TypeAlias, cast, get_origin
 
 import msgspec
 
@@ -84,7 +85,9 @@ def schema_of(reference: str) -> Json:
 
 
 def _schema_of_other(kind: type) -> Json:
-    """Of a type that JSON has not: its text; of `object` anything."""
+    """Of a type that JSON has not: its text; of `object` anything, of a Counter its counts."""
+    if (get_origin(kind) or kind) is Counter:
+        return {"type": "object", "additionalProperties": {"type": "integer"}}
     return {"description": "anything"} if kind is object else {"type": "string"}
 
 

@@ -37,6 +37,8 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
     if not config_path.exists():
         raise NoDemonstrationError(f"there is no demonstration in {folder}: `driftd demo --folder {folder}` runs one")
     places = Places(load(config_path).state_dir)
+    beside = [places.state_db.with_name(f"{places.state_db.name}{suffix}") for suffix in ("-wal", "-shm")]
+    made = [path for path in beside if not path.exists()]
     metrics = Metrics()
     page = StatusPage(
         PageWiring(
@@ -58,6 +60,8 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
     finally:
         http.stop()
         page.close()
+        for path in made:  # empty ones, which SQLite makes for a reader and leaves
+            path.unlink(missing_ok=True)
 
 
 def serve_page(folder: Path, console: Console) -> None:
