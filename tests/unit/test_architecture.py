@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"driftd": ROOT / "daemon" / "driftd", "driftd_detectors": ROOT / "detectors" / "driftd_detectors"}
 FOUNDATIONS = {
     "driftd.records",
+    "driftd.outside_records",
     "driftd.paths",
     "driftd.clock",
     "driftd.stattests",

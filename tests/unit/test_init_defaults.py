@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driftd.cli.adoption import external_lines, extra_lines, log_source, require_logged
-from driftd.cli.build_meaning import loop_sentences
+from driftd.cli.build_summary import loop_sentences
 from driftd.cli.column_remarks import written_numbers
 from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote
 from driftd.cli.init_defaults import Guess, guess_settings, possible_rows

@@ -176,7 +176,7 @@ def test_a_page_of_another_site_asks_for_nothing(client: TestClient, headers: di
         ("acknowledge", {"reason": "x", "until": "2030-01-01T00:00:00"}, 422, "with its zone"),
         ("retrain", {"reason": "x" * 1001}, 422, "length <= 1000"),
         ("retrain", [], 422, "Expected `object`"),
-        ("explode", {}, 404, "there is no action 'explode'; there are retrain, approve"),
+        ("explode", {}, 404, "there is no action 'explode'; there are retrain, retry, approve"),
     ],
 )
 def test_a_bad_request_is_told_what_is_allowed(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from driftd.cli.build_meaning import loop_sentences
+from driftd.cli.build_summary import loop_sentences
 from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import ModelConfig

@@ -22,14 +22,13 @@ from driftd.cli.terminal import (
     say,
 )
 from driftd.config.schema import Config
-from driftd.events import StageResult
 from driftd.formatting import format_duration, format_minute, format_time
 from driftd.registry.manifest import Manifest
 from driftd.sentences.alarms import kind_name
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.decision import ActionLine, DecisionDetail, Explanation, StoryLine, explain_decision
-from driftd.views.stages import StageLine
+from driftd.views.stages import StageLine, StageStatus
 
 LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
@@ -152,7 +151,7 @@ def _stages(stages: Sequence[StageLine], to: Console) -> None:
         )
         name = str(line.stage).replace("_", " ")
         say(to, f"  {began:<17}  {name:<10}  {line.result:<9}  {took:>8}  {line.sentence}{again}")
-        if line.log is not None and line.result == StageResult.FAILED:
+        if line.log is not None and line.result == StageStatus.FAILED:
             say(to, f"    log: {line.log}")
         for failure in _failures(line):
             say(to, f"    {failure}")

@@ -168,12 +168,14 @@ class Performer:
             self.slots.elsewhere -= 1
 
 
-def _wall_seconds(arguments: Mapping[str, Any], limits: JobLimits, waits: float | None, *, is_elsewhere: bool) -> float:
+def _wall_seconds(
+    arguments: Mapping[str, object], limits: JobLimits, waits: float | None, *, is_elsewhere: bool
+) -> float:
     """How long a job may take: a wait for others and a stage with a time of its own by theirs."""
     if waits is not None:
         return waits
     own = arguments.get("timeout" if is_elsewhere else "wall_seconds")  # a server that hangs keeps no slot for longer
-    return limits.wall_seconds if own is None else float(own)
+    return float(own) if isinstance(own, int | float) else limits.wall_seconds
 
 
 def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> Finding:

@@ -40,7 +40,7 @@ class StageLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def stage_lines(reader: StateReader, model: str, version: int) -> list[StageLine]:
     """The stages of a build in the order in which they ended; at the end the one that is under way."""
-    lines = [_ended(run) for run in reader.stages(model, version)]
+    lines = [_ended_line(run) for run in reader.stages(model, version)]
     state = reader.model(model)
     if state is None:
         return lines
@@ -53,7 +53,7 @@ def stage_lines(reader: StateReader, model: str, version: int) -> list[StageLine
     return lines
 
 
-def _ended(run: StageRun) -> StageLine:
+def _ended_line(run: StageRun) -> StageLine:
     return StageLine(
         stage=run.stage,
         attempt=run.attempt,
@@ -80,9 +80,7 @@ def _under_way(reader: StateReader, state: ModelState, build: Build) -> list[Sta
     return found
 
 
-def _open(
-    stage: Stage, attempt: int, result: StageStatus, sentence: str, since: float | None
-) -> StageLine:
+def _open(stage: Stage, attempt: int, result: StageStatus, sentence: str, since: float | None) -> StageLine:
     return StageLine(
         stage=stage,
         attempt=attempt,
