@@ -10,6 +10,7 @@ import pytest
 from driftd.records import Build, BuildStep, Phase, Probation, Trigger, Verdict
 from driftd.store.state.records import KindEvidence
 from driftd.views.attention import Urgency, attention, unwatched_attention
+from driftd.views.choices import Choices
 from driftd.views.conditions import ActiveCondition
 from driftd.views.fleet import VerdictSpark, WatchedModel, by_need, headline
 from driftd.views.routes import STATIC
@@ -45,6 +46,7 @@ def model(**changes: Any) -> WatchedModel:
     return WatchedModel(
         **msgspec.structs.asdict(found),
         attention=attention(found),
+        choices=Choices(awaits_approval=None, hand_over=None, previous=None, alarms=()),
         window_seconds=3600.0,
         rows=RowCounts(),
         rows_sentence="",

@@ -117,7 +117,16 @@ def test_a_decision_lands_whole(store: StateStore) -> None:
     (action,) = store.open_actions("demand")
     assert (action.kind, action.arguments, action.status) == (
         ActionKind.TRAIN,
-        {"version": 5, "snapshot": "ab", "trigger": "harm", "reason": "x", "change_at": None, "parent": 4},
+        {
+            "version": 5,
+            "snapshot": "ab",
+            "trigger": "harm",
+            "reason": "x",
+            "change_at": None,
+            "parent": 4,
+            "submission": None,
+            "trained_until": None,
+        },
         "intended",
     )
     assert action.typed_arguments == TRAINING

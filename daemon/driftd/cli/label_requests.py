@@ -12,7 +12,16 @@ import click
 import msgspec
 
 from driftd.cli.arguments import MODEL
-from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, json_option, open_places, print_json
+from driftd.cli.terminal import (
+    AbsentError,
+    chosen_model,
+    config_option,
+    echo,
+    json_option,
+    open_places,
+    print_data,
+    print_json,
+)
 from driftd.config.schema import Config
 from driftd.config.types import DAY
 from driftd.formatting import format_time
@@ -68,7 +77,7 @@ def label_requests(
         span = f"{format_time(view.since)} to {format_time(view.until)}"
         echo(f"{file}: {len(view.requests):,} of {view.predictions:,} predictions without a label, {span}")
         return
-    click.echo(_csv(view), nl=False)
+    print_data(_csv(view))
 
 
 def _csv(view: LabelRequestsView) -> str:

@@ -10,7 +10,7 @@ import click
 import httpx
 
 from driftd.cli.arguments import MODEL
-from driftd.cli.terminal import chosen_model, config_option, console, open_places, say
+from driftd.cli.terminal import chosen_model, config_option, console, open_places, print_data, say
 from driftd.config.schema import Config
 from driftd.fsutil import write_durably
 from driftd.paths import Places
@@ -57,8 +57,7 @@ def openlineage(
         _send(url, events, token_file)
         say(console(), f"{len(events):,} events sent")
     if file is None and url is None:
-        for line in lines:
-            click.echo(line)
+        print_data("".join(f"{line}\n" for line in lines))
 
 
 def _events(config: Config, places: Places, names: Iterable[str], namespace: str) -> Iterator[Mapping[str, object]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from driftd.cli.arguments import MODEL
 from driftd.cli.table import print_table
 from driftd.cli.terminal import chosen_model, config_option, console, json_option, print_json, say
 from driftd.config.load import load
@@ -23,7 +24,7 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=MODEL)
 @config_option
 @json_option
 def replay(config_path: Path, model: str | None, as_json: bool) -> None:

@@ -65,6 +65,13 @@ def echo(sentence: str, *, err: bool = False) -> None:
     say(console(stderr=err), sentence)
 
 
+def print_data(text: str) -> None:
+    """Lines for another program, as they are; on a terminal with every character visible."""
+    if click.get_text_stream("stdout").isatty():
+        text = "\n".join(visible(line) for line in text.split("\n"))
+    click.echo(text, nl=False)
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
     click.echo(json.dumps(json_safe(value), indent=2, default=str))

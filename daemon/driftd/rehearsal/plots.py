@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from driftd.events import Event
 from driftd.rehearsal.curves import Numbers
 from driftd.rehearsal.figures import RehearsalReport, WayFigures, metric_means
 
@@ -18,7 +19,7 @@ SHOWN_POINTS = 120  # of a line: longer records are told in means of several win
 # Apart for colour-blind eyes (after Okabe and Ito, 2008), and told apart by their dashes too.
 COLOURS = ("#2a8fd8", "#d9730d", "#4f9d69", "#a06cd5", "#c94f7c", "#8a939c", "#b58900", "#0f9b9b", "#d64545", "#6c71c4")
 DASHES = ("", "8 4", "2 3", "10 3 2 3", "5 5", "1 4")
-MARKS = {"alarm": "alarm", "build_started": "build", "promoted": "swap", "rolled_back": "rollback"}
+MARKS = {Event.ALARM: "alarm", Event.BUILD_STARTED: "build", Event.PROMOTED: "swap", Event.ROLLED_BACK: "rollback"}
 
 
 def stroke_of(number: int) -> str:
@@ -122,9 +123,9 @@ def _marks(report: RehearsalReport, scale: _Scale) -> Iterator[str]:
             "build": f'<circle cx="{x:.1f}" cy="{foot - 5}" r="3.5" fill="none" stroke="#2a8fd8" stroke-width="1.5"/>',
             "swap": f'<path d="M{x - 4:.1f} {foot - 15} h8 v-8 h-8 z" fill="#1f9d6b"/>',
             "rollback": f'<path d="M{x + 5:.1f} {foot - 25} v-10 l-9 5 z" fill="#d9730d"/>',
-        }[MARKS[line.event]]
+        }[MARKS[Event(line.event)]]
         day = f"{datetime.fromtimestamp(line.at, UTC):%d %b %Y %H:%M}"
-        yield f"<g>{shape}<title>{day} {MARKS[line.event]}: {escape(line.reason)}</title></g>"
+        yield f"<g>{shape}<title>{day} {MARKS[Event(line.event)]}: {escape(line.reason)}</title></g>"
 
 
 def _line(places: Numbers, values: Numbers, scale: _Scale, stroke: str) -> str:
