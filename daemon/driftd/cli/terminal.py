@@ -67,7 +67,7 @@ def echo(sentence: str, *, err: bool = False) -> None:
 
 def print_data(text: str) -> None:
     """Lines for another program, as they are; on a terminal with every character visible."""
-    if click.get_text_stream("stdout").isatty():
+    if console().is_terminal:
         text = "\n".join(visible(line) for line in text.split("\n"))
     click.echo(text, nl=False)
 
