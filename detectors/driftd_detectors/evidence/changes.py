@@ -119,9 +119,12 @@ def compare_column(
     bins = slice(layout.starts[at], layout.starts[at + 1])
     sides = reference, recent
     finite = [int(side.moments.finite[at]) for side in sides]
-    means = [float(side.moments.mean[at]) if count else np.nan for side, count in zip(sides, finite, strict=True)]
+    # Nine digits: the last bits of a moment are those of the order in which parts of a window were merged.
+    means = [
+        float(f"{side.moments.mean[at]:.9g}") if count else np.nan for side, count in zip(sides, finite, strict=True)
+    ]
     spreads = [
-        float(np.sqrt(side.moments.squares[at] / count)) if count else np.nan
+        float(f"{np.sqrt(side.moments.squares[at] / count):.9g}") if count else np.nan
         for side, count in zip(sides, finite, strict=True)
     ]
     return ComparedColumn(
