@@ -191,16 +191,17 @@ def test_the_keyboard_reaches_everything(visit: Visit) -> None:
     visit.go(f"#/model/{MODEL}?span=all")
     wanted = visit.page.evaluate("document.querySelectorAll('a[href], button, summary, [tabindex=\"0\"]').length")
     body = visit.page.evaluate("[...document.querySelectorAll('*')].indexOf(document.body)")
+    fields = visit.page.evaluate("document.querySelectorAll('input, select').length")
     reached = set()
-    for _ in range(wanted + 3):
+    for _ in range(wanted + 8 * fields + 3):  # a time has a stop for each of its parts
         visit.page.keyboard.press("Tab")
         found = visit.page.evaluate(
             "(() => { const e = document.activeElement, all = [...document.querySelectorAll('*')];"
             " const s = getComputedStyle(e);"
-            " return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px'] })()"
+            " return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px', e.outerHTML.slice(0, 200)] })()"
         )
         if found[0] != body:  # where Tab leaves the page and comes back
-            assert found[1], f"no visible focus on element {found[0]}"
+            assert found[1], f"no visible focus on element {found[0]}: {found[2]}"
             reached.add(found[0])
     assert len(reached) >= wanted
     visit.page.focus(".names button >> nth=0")
