@@ -20,7 +20,7 @@ from driftd.views.decision_report_page import ReportLinks, report_page
 from driftd.web.local_client import can_be_asked
 
 LARGEST_ID = 2**63 - 1  # that SQLite can look up
-NUMBER = click.IntRange(0, LARGEST_ID)
+NUMBER = click.IntRange(min=1)
 
 
 @click.command()
@@ -46,6 +46,7 @@ def report(config_path: Path, alarm: int | None, decision: int | None, file: Pat
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     if (alarm is None) == (decision is None):
         raise click.UsageError("name an alarm or a decision, one of them: `driftd history` lists both")
+    alarm, decision = (None if number is None else min(number, LARGEST_ID) for number in (alarm, decision))
     config, places = open_places(config_path)
     StateReader.read_only(places.state_db).close()  # it says what is wrong with a database of another driftd
     reader = SeriesReader.read_only(places.state_db)

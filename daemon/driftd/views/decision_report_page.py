@@ -11,8 +11,9 @@ from importlib import resources
 
 from driftd.formatting import format_minute, format_time, visible_lines
 from driftd.registry.version_quality import SegmentQuality
-from driftd.views.decision_report import ChangedPart, DecisionReport, ReportStep
+from driftd.views.decision_report import ChangedPart, DecisionReport
 from driftd.views.report_plots import curve_plot, feature_plot
+from driftd.views.report_steps import ReportStep
 
 LONGEST, LONGEST_STEP, LONGEST_NAME = 420, 110, 60  # characters: what is longer stands whole on the page of driftd
 STYLE = (resources.files("driftd.views") / "decision_report.css").read_text("utf-8")
