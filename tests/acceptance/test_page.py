@@ -168,6 +168,34 @@ def test_a_decision_gives_its_reasons(visit: Visit, world: World) -> None:
     assert "target: y" in visit.page.inner_text("pre")
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_report_fits_one_screen_and_one_sheet(browser: Any, address: str, world: World, theme: str) -> None:
+    """The alarm and the swap: little to scroll at 1280 by 800, nothing wider than a phone, one page of A4, readable."""
+    store = world.daemon.assembly.store
+    alarm = next(item.id for item in store.alarms(MODEL) if item.kind == "performance")
+    swap = next(line.id for line in store.history(MODEL) if line.event == "promoted")
+    for path in (f"alarms/{alarm}/report", f"decisions/{swap}/report"):
+        for visit in _visit(browser, address, world, color_scheme=theme, viewport={"width": 1280, "height": 800}):
+            visit.page.goto(f"{address}/{path}")
+            assert visit.page.locator("svg").count() >= 2  # the curve, and the column that moved
+            width, height = visit.page.evaluate(
+                "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+            )
+            assert width <= 1280
+            assert height <= 1.3 * 800
+            assert visit.page.evaluate(CONTRAST) == []
+            assert len(re.findall(rb"/Type\s*/Page\b", visit.page.pdf(prefer_css_page_size=True))) == 1
+            visit.page.set_viewport_size({"width": 360, "height": 740})
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_page_leads_to_the_report_to_forward(visit: Visit) -> None:
+    """The link of an alarm and of a decision opens its own report."""
+    for view, path in (("#/alarm/1", "alarms/1/report"), ("#/decision/1", "decisions/1/report")):
+        visit.go(view)
+        assert visit.page.get_attribute("a:has-text('Report to forward')", "href") == path
+
+
 def test_the_evidently_report_opens_from_its_alarm(visit: Visit, world: World) -> None:
     """The link of an alarm leads to the report that was rendered for it."""
     visit.go("#/alarm/1")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import httpx
@@ -118,6 +120,51 @@ def test_a_decision_is_told_whole(http: httpx.Client) -> None:
     assert "target: y" in output["config"]["model"]
 
 
+@pytest.mark.parametrize("kind", ["alarms", "decisions"])
+def test_a_report_is_one_page_that_nothing_can_act_in(http: httpx.Client, kind: str) -> None:
+    """An alarm's report and its decision's say the same of markup, as text, under a policy without scripts."""
+    alarm = http.get("/api/models/model-00").json()["alarms"][0]
+    number = alarm["id"] if kind == "alarms" else alarm["decision"]
+    answer = http.get(f"/{kind}/{number}/report").raise_for_status()
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "script-src" not in policy
+    assert "<img" not in answer.text
+    assert f"<h1>{escape(EVIL)} moved" in answer.text
+    assert f'href="{http.base_url}/#/{kind[:-1]}/{number}"' in answer.text
+    assert f"driftd silence model-00 {escape(EVIL)}" not in answer.text  # no column of this name is known
+    assert "There is none" in answer.text
+
+
+def test_a_report_of_a_backfilled_alarm_bears_the_time_of_its_event(places: Places, http: httpx.Client) -> None:
+    """An alarm that a replay raised years after its window tells of the window's time, and when it was raised."""
+    store = StateStore.open(places.state_db)
+    window = Window(3, 1_577_836_800.0, 1_577_840_400.0)  # the first hour of 2020
+    alarm = Alarm("data", "feature_0", 30_000.0, 21_915.0, "feature_0 moved", window.start)
+    number = store.save_alarm("model-01", alarm, window, at=END, version=1, leaders=[])
+    store.close()
+    text = http.get(f"/alarms/{number}/report").raise_for_status().text
+    assert "Most likely since 2020-01-01 00:00 UTC; seen in the window until 2020-01-01 01:00 UTC." in text
+    assert "driftd raised the alarm at 2026-01-01 00:00 UTC." in text
+
+
+def test_the_second_page_of_a_report_is_where_its_link_leads(places: Places, http: httpx.Client) -> None:
+    """Evidently's report is served at the relative address that stands on the page."""
+    (number,) = [alarm["id"] for alarm in http.get("/api/models/model-01").json()["alarms"]][-1:]
+    path = places.report("model-01", number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("<p>evidently</p>")
+    store = StateStore.open(places.state_db)
+    store.save_report(number, str(path), [])
+    store.close()
+    text = http.get(f"/alarms/{number}/report").text
+    link = re.search(r'href="([^"]+)">Evidently', text)
+    assert link is not None
+    assert http.get(f"/alarms/{number}/{link[1]}").text == "<p>evidently</p>"
+
+
 def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -> None:
     """The hash in force, a later refusal with its reason, the override, and nothing that a key calls a secret."""
     root = Places(places.root.parent / "other")
@@ -191,6 +238,9 @@ def test_it_answers_while_the_store_is_being_written(places: Places, http: httpx
         "/api/models/nobody/scores",
         "/api/decisions/999999",
         "/api/alarms/99999999999999999999999",
+        "/alarms/99999999999999999999999/report",
+        "/decisions/999999/report",
+        "/alarms/x/report",
         "/page/nothing.js",
         "/page/../routes.py",
         "/page/%2e%2e/routes.py",

@@ -43,6 +43,8 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/-/healthy": ("Whether the main loop moves; 503 with why, where it does not", "text/plain", ()),
     "/-/ready": ("Whether a model is watched without a fault; 503 with why not", "text/plain", ()),
     "/reports/{model}/{alarm}": ("Evidently's page of an alarm", "text/html", ()),
+    "/alarms/{alarm}/report": ("An alarm on one screen, as a file to forward", "text/html", ()),
+    "/decisions/{decision}/report": ("A decision on one screen, as a file to forward", "text/html", ()),
     "/openapi.json": ("This document", "application/json", ()),
     "/api/status": ("Where each model stands, for probes", "application/json", ()),
     "/api/fleet": ("What the page shows of the fleet", "application/json", ()),

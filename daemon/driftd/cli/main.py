@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("driftd.cli.status:status", "Where every model stands, what needs a person first."),
     "history": ("driftd.cli.status:history", "What was decided, newest first."),
     "explain": ("driftd.cli.explain:explain", "Why: any alarm, build, refusal or swap."),
+    "report": ("driftd.cli.report:report", "An alarm or a decision on one page, to forward."),
     "versions": ("driftd.cli.status:versions", "The versions of a model and where they come from."),
     "at": ("driftd.cli.lineage:at", "Which version served at a time."),
     "diff": ("driftd.cli.version_diff:diff", "How two versions differ, by segment too."),

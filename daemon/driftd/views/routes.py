@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
 import structlog
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -30,6 +31,8 @@ from driftd.views.comparison import comparison_view
 from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
+from driftd.views.decision_report import DecisionReport, decision_report
+from driftd.views.decision_report_page import POLICY, ReportLinks, report_page
 from driftd.views.fleet import FleetView, LiveState, fleet_view
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 from driftd.views.lineage import ServedAt, served_at
@@ -50,6 +53,7 @@ class CachedResponse:
 
 
 NOTHING = CachedResponse("", b"")
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -77,6 +81,11 @@ class ResponseCache:
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
             return answer
+
+    def ask(self, ask: Callable[[SeriesReader], Found]) -> Found:
+        """What `ask` finds now, of one commit. Raises StateAbsentError, StateUnreadableError."""
+        with self._lock, self._open().at_one_moment():
+            return ask(self._open())
 
     def close(self) -> None:
         """Close the connection."""
@@ -166,6 +175,8 @@ class StatusPage:
             Route("/api/models/{model:str}/served", self._serving_version),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
+            Route("/alarms/{alarm:int}/report", self._alarm_report),
+            Route("/decisions/{decision:int}/report", self._decision_report),
             Mount("/page", PageFiles(directory=STATIC)),
         ]
 
@@ -257,6 +268,33 @@ class StatusPage:
         return await self._respond(
             request, lambda reader: decision_view(reader, self._wiring.places, decision=None, alarm=number)
         )
+
+    async def _alarm_report(self, request: Request) -> Response:
+        return await self._respond_report(request, "alarm", min(request.path_params["alarm"], LARGEST_ID))
+
+    async def _decision_report(self, request: Request) -> Response:
+        return await self._respond_report(request, "decision", min(request.path_params["decision"], LARGEST_ID))
+
+    async def _respond_report(self, request: Request, kind: str, number: int) -> Response:
+        """The report to forward; made anew each time, since it says when it was made."""
+
+        def ask(reader: SeriesReader) -> DecisionReport | None:
+            decision, alarm = (number, None) if kind == "decision" else (None, number)
+            places, now = self._wiring.places, self._wiring.now()
+            return decision_report(reader, places, decision=decision, alarm=alarm, now=now)
+
+        headers = {"Cache-Control": "no-cache"}
+        try:
+            found = await asyncio.to_thread(self._shelf.ask, ask)
+        except (StateAbsentError, StateUnreadableError) as error:
+            log.warning("page_unanswered", path=request.url.path, error=str(error))
+            return _json({"error": f"{error}"}, 503, headers)
+        if found is None:
+            return _json({"error": "There is nothing of this name or number."}, 404, headers)
+        opinion = f"../../reports/{quote(found.model, safe='')}/{found.alarm}"
+        links = ReportLinks(f"{request.base_url}#/{kind}/{number}", opinion)
+        headers["Content-Security-Policy"] = POLICY
+        return HTMLResponse(report_page(found, links).encode("utf-8", "backslashreplace"), headers=headers)
 
     async def _respond(self, request: Request, ask: Ask) -> Response:
         """The answer with its tag, or only that nothing changed. In a thread: metrics and health go on beside it."""

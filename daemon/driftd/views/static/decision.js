@@ -12,6 +12,7 @@ export function render([told]) {
     make("h1", { class: `headline ${told.severity}` }, told.title),
     said(decision, alarm),
     decision?.meaning ? make("p", { class: "dim" }, decision.meaning) : null,
+    forwarded(decision, alarm),
     facts(told),
     alarm ? seen(told) : null,
     told.actions.length ? done(told.actions) : null,
@@ -31,6 +32,12 @@ function said(decision, alarm) {
     parts.next ? make("p", null, parts.next) : null,
     parts.figures ? fold(`figures-${decision.id}`, "Evidence and threshold", () => make("p", { class: "dim" }, parts.figures)) : null,
   ];
+}
+
+/** The same on one screen, as a file without scripts. */
+function forwarded(decision, alarm) {
+  const address = alarm && (!decision || decision.event.startsWith("alarm")) ? `alarms/${alarm.id}/report` : `decisions/${decision.id}/report`;
+  return make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Report to forward"), " (one page, a new tab)");
 }
 
 function facts({ decision, alarm, rows, window_by: by }) {
