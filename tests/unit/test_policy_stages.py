@@ -14,6 +14,7 @@ from driftd.policy.review import person_of
 from driftd.records import (
     ActionKind,
     BuildRequest,
+    BuildSpec,
     BuildStep,
     CheckDataArguments,
     CheckDataResult,
@@ -366,3 +367,37 @@ def test_an_inconclusive_gate_after_a_retry_collects_rows() -> None:
     )
     assert judged.state.build is not None
     assert judged.state.build.step is BuildStep.COLLECT
+
+
+NEW_CODE = BuildSpec("newer", None, "settings")
+OLD_CODE = BuildSpec("older", None, "settings")
+
+
+def test_a_retry_that_trains_anew_counts_the_code_of_now() -> None:
+    """The same code is not built once more for its change; what only tests again was made by the code of before."""
+    state = replace(REFUSED, spec=OLD_CODE)
+    facts = replace(WITH_VERSION, spec=NEW_CODE)
+    assert retry(state, facts, "train").state.spec == NEW_CODE
+    assert retry(state, facts, "test").state.spec == OLD_CODE
+
+
+def test_a_submission_leaves_changed_code_to_be_built() -> None:
+    """The trainer had no part in what somebody handed in."""
+    want = BuildRequest(Trigger.SUBMITTED, "nightly", NOW, submission="abc", trained_until=NOW - DAY, who="ada")
+    begun = decide(replace(STEADY, want=want, spec=OLD_CODE), ClockTick(), facts=replace(FACTS, spec=NEW_CODE))
+    assert begun.event is Event.BUILD_STARTED
+    assert begun.state.spec == OLD_CODE
+
+
+def test_a_follow_up_that_waits_for_rows_hides_no_change() -> None:
+    """Changed code is built at once, from the rows since the change as the follow-up would be."""
+    want = BuildRequest(
+        Trigger.PERFORMANCE, "few rows", NOW, change_at=NOW - DAY, labels_needed=10**6, is_follow_up=True
+    )
+    settings = replace(SETTINGS, retrain_on=frozenset({Trigger.PERFORMANCE, Trigger.CODE_CHANGED}))
+    state, facts = replace(STEADY, want=want, spec=OLD_CODE), replace(FACTS, spec=NEW_CODE)
+    changed = decide(state, ClockTick(), facts=facts, settings=settings)
+    assert changed.event is Event.BUILD_WANTED
+    assert changed.state.want is not None
+    assert (changed.state.want.trigger, changed.state.want.change_at) == (Trigger.CODE_CHANGED, NOW - DAY)
+    assert decide(state, ClockTick(), settings=settings).state.want == want

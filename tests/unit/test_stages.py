@@ -13,7 +13,7 @@ from driftd.cli.main import cli
 from driftd.config.stage_schema import Stages
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import FindingLevel, examine_all
-from driftd.events import Event, Stage, StageResult
+from driftd.events import Event, HandOverAction, Stage, StageResult
 from driftd.loop.stages import has_snapshot, record_action, record_transition, stage_arguments
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.model_families import BUILDS_ENDED, BUILDS_STARTED
@@ -25,6 +25,9 @@ from driftd.records import (
     Build,
     BuildStep,
     DecisionFigures,
+    HandOver,
+    HandOverArguments,
+    HandOverStage,
     JudgeArguments,
     JudgeResult,
     ModelState,
@@ -181,6 +184,34 @@ def test_the_stage_under_way_stands_at_the_end(state_store: StateStore) -> None:
     assert (line.stage, line.result, line.sentence) == ("review", "waiting", said)
     state_store.save_state(ModelState("demand", Phase.PROBATION, champion=2, probation=Probation(1, NOW)), NOW)
     assert stage_lines(state_store, "demand", 2)[-1].stage == "watch"
+
+
+HANDED_OVER = HandOver(2, SwapPurpose.PROMOTE, HandOverStage.AWAIT, NOW - 600, NOW + 600, "won its gate", 1)
+
+
+def test_a_deployment_elsewhere_goes_from_the_hand_over_to_its_confirmation(state_store: StateStore) -> None:
+    """Its final swap is no stage of its own; a hand-over that is taken back has failed, with what was told."""
+    handing = replace(STATE, build=replace(BUILD, step=BuildStep.SWAP), hand_over=HANDED_OVER)
+    state_store.save_state(handing, NOW)
+    shown = stage_lines(state_store, "demand", 2)[-1]
+    assert (shown.stage, shown.result, shown.started_at) == ("deploy", "waiting", NOW - 600)
+    told = HandOverArguments(action=HandOverAction.DEPLOY, version=2, reason="won its gate")
+    told_action, swap = intend(state_store, told, SwapArguments(version=2, purpose=SwapPurpose.PROMOTE, from_version=1))
+    confirmed = replace(handing, hand_over=replace(HANDED_OVER, stage=HandOverStage.CONFIRMED))
+    record_action(state_store, confirmed, swap, StepDone(swap.typed_arguments, None), NOW)
+    assert not state_store.stages("demand", 2)
+    record_transition(state_store, handing, Transition(confirmed, "confirmed", Event.HAND_OVER_CONFIRMED), NOW)
+    assert not state_store.stages("demand", 2)
+    serves = replace(STATE, champion=2, build=None)
+    record_transition(state_store, confirmed, Transition(serves, "version 2 serves", Event.PROMOTED), NOW)
+    back = replace(STATE, build=None, hand_over=replace(HANDED_OVER, stage=HandOverStage.TAKE_BACK))
+    record_transition(state_store, handing, Transition(back, "nobody confirmed it", Event.HAND_OVER_TAKEN_BACK), NOW)
+    found = [run for run in state_store.stages("demand", 2) if run.stage is Stage.DEPLOY]
+    assert [(run.result, run.sentence, run.started_at, run.ended_at) for run in found] == [
+        ("passed", "version 2 serves", NOW - 600, NOW),
+        ("failed", "nobody confirmed it", NOW - 600, NOW),
+    ]
+    assert found[0].log == f"jobs/demand-{told_action.id}-hand_over/log.txt"
 
 
 def test_status_says_whose_yes_lacks() -> None:

@@ -245,16 +245,18 @@ def _check_in_place(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
 
 
 def _check_outside(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
-    """What a builder outside cannot do: train several times for one refresh, and be started by its source."""
-    if not any(way in _mapping(model.get("trainer")) for way in OUTSIDE_WAYS):
+    """What a builder outside cannot do: train several times for one refresh, and show its code to a webhook."""
+    trainer = _mapping(model.get("trainer"))
+    if not any(way in trainer for way in OUTSIDE_WAYS):
         return
     retrain = _mapping(model.get("retrain"))
     refresh = retrain.get("refresh")
     if refresh not in ("off", False) and _mapping(refresh).get("enabled") is not False:
         path: KeyPath = ("retrain", "refresh")
         yield path, "a builder outside needs refresh: off: a refresh trains several times, in one job of driftd's own"
-    if "code_changed" in _list(retrain.get("on")):
-        yield ("retrain", "on"), "driftd does not see the code of a builder outside: leave code_changed out"
+    if "code_changed" in _list(retrain.get("on")) and trainer.get("start") is None:
+        unseen = "driftd does not see the code of a builder that a webhook starts"
+        yield ("retrain", "on"), f"{unseen}: leave code_changed out, or start it by a program (trainer.start)"
 
 
 def _list(value: Plain) -> Sequence[Plain]:

@@ -129,6 +129,11 @@ def trainer_shape(given: Any) -> str:
     return "command" if isinstance(given, dict | Command) else "reference"
 
 
+def watched_part(trainer: Trainer) -> str | tuple[str, ...]:
+    """What of a trainer can be looked at here: of one that builds outside, the program that starts it."""
+    return (trainer.start or ("outside",)) if isinstance(trainer, OutsideTrainer) else command_or_reference(trainer)
+
+
 def command_or_reference(trainer: Trainer | None) -> str | tuple[str, ...]:
     """A trainer without its section: the reference of a function, or the words of a command.
 

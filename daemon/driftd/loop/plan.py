@@ -17,6 +17,7 @@ import numpy as np
 
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
+from driftd.config.trainer_schema import watched_part
 from driftd.errors import DriftdError
 from driftd.events import Event, Trigger
 from driftd.formatting import format_duration
@@ -26,7 +27,7 @@ from driftd.loop.decide import Counts, Rules
 from driftd.loop.model_runner import ROUNDS
 from driftd.loop.resume import MonitorState
 from driftd.loop.supervision import TimeoutWorker
-from driftd.loop.trainer_watch import SETTLED_AFTER, watched_part
+from driftd.loop.trainer_watch import SETTLED_AFTER
 from driftd.paths import Places
 from driftd.policy import ClockTick, Facts, advance
 from driftd.policy.alarms import actionable
@@ -200,7 +201,7 @@ def plan_code(model: ModelConfig, champion: Manifest, wall: float) -> tuple[Code
         return CodePlan(trainer="none: a new version is asked for"), None
     trainer = watched_part(model.trainer)
     reader = TrainerReader(trainer if isinstance(trainer, str) else list(trainer))
-    made_by = None if champion.adopted is not None else champion.trainer
+    made_by = champion.trainer if _is_made_by_trainer(champion) else None
     settings = build_settings(model)
     before = champion.data.get("settings") or {**settings, "parameters": dict(champion.parameters)}
     changes = (
@@ -230,6 +231,11 @@ def plan_code(model: ModelConfig, champion: Manifest, wall: float) -> tuple[Code
         rests = f"its files changed {format_duration(age)} ago; they count once they have rested for a minute"
         return msgspec.structs.replace(plan, waits=rests), None
     return plan, BuildSpec(found.source, found.lock, settings_digest(settings))
+
+
+def _is_made_by_trainer(champion: Manifest) -> bool:
+    """Whether a version was made by a trainer of the config, and neither adopted nor submitted."""
+    return champion.adopted is None and champion.trigger != Trigger.SUBMITTED
 
 
 def _age_of(found: TrainerDigest, wall: float) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from driftd.config.stage_schema import Stages
-from driftd.events import Event, Stage, StageResult
+from driftd.events import Event, HandOverAction, Stage, StageResult
 from driftd.paths import Places
 from driftd.policy import Finding, StepDone, StepFailed
 from driftd.records import (
     ActionKind,
     CheckDataResult,
     GateDecision,
+    HandOverArguments,
+    HandOverStage,
     JudgeResult,
     ModelState,
     ModelTestResult,
@@ -25,6 +27,7 @@ from driftd.store.state.records import StoredAction
 from driftd.store.state.stages import STAGE_OF, StageRun, log_of
 from driftd.store.state.writer import StateStore
 
+_LOOKED_BACK = 50  # actions, for what told another system to serve a version
 _SPARE_SECONDS = 300.0  # that a job of tests has beyond their own time, to start and to tell
 NOT_CONFIGURED = {  # what is passed over before a stage, and why
     Stage.TRAIN: ((Stage.CHECK_DATA, "stages.check_data expects nothing"),),
@@ -62,9 +65,9 @@ def record_action(store: StateStore, state: ModelState, action: StoredAction, fi
         return
     if getattr(arguments, "version", None) not in (build.number, build.candidate):
         return  # of a build that ended before
-    for other, why in NOT_CONFIGURED.get(stage, ()):
-        if not store.count_stages(state.model, build.number, other):
-            store.save_stage(StageRun(state.model, build.number, other, now, now, StageResult.SKIPPED, why))
+    if _is_handed_over(state):
+        return  # what follows from this says how the hand-over ended
+    _skip_unconfigured(store, state.model, build.number, stage, now)
     result, sentence, details = describe_finding(finding)
     store.save_stage(
         StageRun(
@@ -79,6 +82,13 @@ def record_action(store: StateStore, state: ModelState, action: StoredAction, fi
             details=details,
         )
     )
+
+
+def _skip_unconfigured(store: StateStore, model: str, version: int, stage: Stage, now: float) -> None:
+    """Keep as skipped what the config does not ask for before a stage."""
+    for other, why in NOT_CONFIGURED.get(stage, ()):
+        if not store.count_stages(model, version, other):
+            store.save_stage(StageRun(model, version, other, now, now, StageResult.SKIPPED, why))
 
 
 def describe_finding(finding: Finding) -> tuple[StageResult, str, dict[str, object]]:  # noqa: PLR0911 - one return for each kind of result
@@ -113,13 +123,15 @@ _REFUSED = (Event.CHALLENGER_REJECTED, Event.REVIEW_EXPIRED)
 
 
 def record_transition(store: StateStore, before: ModelState, transition: Transition, now: float) -> None:
-    """Keep that a review or a probation ended: what no job does."""
+    """Keep that a review, a hand-over or a probation ended: what no job does, or not one alone."""
     after, event = transition.state, transition.event
     build, probation = before.build, before.probation
     if build is not None and _is_reviewed(before) and not _is_reviewed(after):
         result = _ends_review(event)
         since = build.review_since or now
         store.save_stage(StageRun(before.model, build.number, Stage.REVIEW, since, now, result, transition.reason))
+    if build is not None and _is_handed_over(before) and not _is_handed_over(after):
+        _record_hand_over(store, before, build.number, transition, now)
     if probation is not None and before.champion is not None and _since(after) != probation.since:
         result = StageResult.SKIPPED
         if event in (Event.CONFIRMED, Event.PROMOTED):
@@ -129,6 +141,35 @@ def record_transition(store: StateStore, before: ModelState, transition: Transit
         store.save_stage(
             StageRun(before.model, before.champion, Stage.WATCH, probation.since, now, result, transition.reason)
         )
+
+
+def _record_hand_over(store: StateStore, before: ModelState, version: int, transition: Transition, now: float) -> None:
+    """Keep how the deployment ended of a version that another system serves: it began when that was told first."""
+    assert before.hand_over is not None
+    since, log = before.hand_over.since, _log_of_delivery(store, before)
+    _skip_unconfigured(store, before.model, version, Stage.DEPLOY, now)
+    result = StageResult.PASSED if transition.event is Event.PROMOTED else StageResult.FAILED
+    run = StageRun(before.model, version, Stage.DEPLOY, since, now, result, transition.reason, log=log)
+    store.save_stage(run)
+
+
+def _log_of_delivery(store: StateStore, before: ModelState) -> str | None:
+    """The log of the newest job that told the other system to serve the version."""
+    assert before.hand_over is not None
+    wanted = HandOverAction.DEPLOY, before.hand_over.version
+    for action in store.actions(before.model, _LOOKED_BACK):
+        told = action.typed_arguments
+        if isinstance(told, HandOverArguments) and (told.action, told.version) == wanted:
+            return log_of(before.model, action.id, action.kind)
+    return None
+
+
+def _is_handed_over(state: ModelState) -> bool:
+    """Whether the version of the build under way is being handed over, confirmed or not."""
+    build, hand_over = state.build, state.hand_over
+    if build is None or hand_over is None or hand_over.stage is HandOverStage.TAKE_BACK:
+        return False
+    return hand_over.purpose is SwapPurpose.PROMOTE and hand_over.version == build.candidate
 
 
 def _ends_review(event: Event | None) -> StageResult:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from driftd.config.model_schema import ModelConfig
-from driftd.config.trainer_schema import Command, OutsideTrainer, command_or_reference
+from driftd.config.trainer_schema import watched_part
 from driftd.errors import DriftdError
 from driftd.formatting import format_duration
 from driftd.records import BuildSpec
@@ -170,11 +170,6 @@ class TrainerWatch:
         if watched.digest.value is None or settings.value is None:
             return None, waits
         return BuildSpec(*watched.digest.value, settings.value), waits
-
-
-def watched_part(trainer: str | Command | OutsideTrainer) -> Trainer:
-    """What of a trainer can be looked at here: of one that builds outside, the program that starts it."""
-    return (trainer.start or ("outside",)) if isinstance(trainer, OutsideTrainer) else command_or_reference(trainer)
 
 
 def _words(trainer: Trainer) -> str | Sequence[str]:

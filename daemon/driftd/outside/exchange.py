@@ -15,7 +15,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -47,6 +47,15 @@ class SettledError(ExchangeError):
     """The build has an outcome already."""
 
 
+class OrderedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build goes by, as it was when it was ordered: the config may be another one when it comes back."""
+
+    parameters: dict[str, Any]
+    settings: dict[str, Any]  # of training, in the config
+    source: str  # SHA-256 of what of the trainer can be looked at here
+    lock: str | None = None  # of its lock file
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A build that was ordered outside. Times are epoch seconds."""
 
@@ -57,6 +66,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     issued_at: float
     deadline: float
     largest: int  # bytes of the artefact
+    by: OrderedBy | None = None  # none of an order of an earlier driftd
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

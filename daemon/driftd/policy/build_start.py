@@ -61,7 +61,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         failed=None,
         waits=None,
         build_starts=(*recent, now),
-        spec=facts.spec or state.spec,
+        spec=state.spec if want.submission is not None else facts.spec or state.spec,  # the trainer made no submission
     )
     action = _first_action(state, build)
     reason = f"building version {build.number} because of {sentences.TRIGGERS[want.trigger]}: {want.reason.rstrip('.')}"

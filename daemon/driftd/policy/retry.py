@@ -64,6 +64,7 @@ def retry_build(
         waits=None,
         build_starts=(*(at for at in state.build_starts if at > now - settings.budget_per), now),
         barred=tuple(version for version in state.barred if version != retried.number),
+        spec=state.spec if stage in MADE_BEFORE else facts.spec or state.spec,  # what is made anew is of today's code
     )
     figures = DecisionFigures(version=retried.number, trigger=retried.trigger, who=finding.who, alarm=retried.alarm)
     # What is deployed again is released at the next tick, unless something holds it back by now.

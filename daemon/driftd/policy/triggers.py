@@ -157,10 +157,12 @@ def consider_build(
         return request_again(state, urgent)
     state = with_refresh(state, facts, settings)
     state = without_reverted_change(state, facts, settings, now)
-    if state.want is None:
+    follow_up = state.want if state.want is not None and state.want.is_follow_up else None
+    if state.want is None or follow_up is not None:
         changed = due_change(state, facts, settings, now)  # before a refresh, which is judged by what older code built
-        if changed is not None:
-            return _request(state, changed)
+        if changed is not None:  # it is built from the rows since the change, too; another follow-up may come after it
+            return _request(state, replace(changed, change_at=None if follow_up is None else follow_up.change_at))
+    if state.want is None:
         refreshed = consider_refresh(state, facts, settings, override, now)
         return refreshed or _request_without_alarm(state, facts, settings, override, now)
     obstacle = find_obstacle(state, state.want, facts, settings, override, now)

@@ -9,7 +9,7 @@ import msgspec
 
 from driftd.events import Stage
 from driftd.formatting import format_time
-from driftd.records import Build, ModelState, Phase
+from driftd.records import Build, HandOverStage, ModelState, Phase
 from driftd.store.state.reader import StateReader
 from driftd.store.state.stages import STAGE_OF, StageRun, log_of
 
@@ -70,6 +70,8 @@ def _under_way(reader: StateReader, state: ModelState, build: Build) -> list[Sta
     if Phase.AWAITING_APPROVAL in (state.phase, state.resumes):
         attempt = reader.count_stages(state.model, build.number, Stage.REVIEW) + 1
         return [_open(Stage.REVIEW, attempt, StageStatus.WAITING, describe_review(build), build.review_since or None)]
+    if (waiting := _hand_over_line(reader, state, build)) is not None:
+        return [waiting]
     found = []
     for action in reader.open_actions(state.model):
         stage = STAGE_OF.get(action.kind)
@@ -78,6 +80,16 @@ def _under_way(reader: StateReader, state: ModelState, build: Build) -> list[Sta
             line = _open(stage, attempt, StageStatus.RUNNING, "", action.started_at)
             found.append(msgspec.structs.replace(line, log=log_of(state.model, action.id, action.kind)))
     return found
+
+
+def _hand_over_line(reader: StateReader, state: ModelState, build: Build) -> StageLine | None:
+    """The deployment of a version that another system is to serve; None where there is none."""
+    hand_over = state.hand_over
+    if hand_over is None or hand_over.stage is HandOverStage.TAKE_BACK or hand_over.version != build.candidate:
+        return None
+    attempt = reader.count_stages(state.model, build.number, Stage.DEPLOY) + 1
+    sentence = f"handed over to the system that serves; to be confirmed until {format_time(hand_over.until)}"
+    return _open(Stage.DEPLOY, attempt, StageStatus.WAITING, sentence, hand_over.since)
 
 
 def _open(stage: Stage, attempt: int, result: StageStatus, sentence: str, since: float | None) -> StageLine:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from driftd.config.trainer_schema import watched_part
 from driftd.fsutil import sha256_of
 from driftd.outside.exchange import (
     CONTEXT,
@@ -21,6 +22,7 @@ from driftd.outside.exchange import (
     Answer,
     Exchange,
     Order,
+    OrderedBy,
     make_token,
     token_hash,
 )
@@ -32,6 +34,8 @@ from driftd.training.job_context import JobContext
 from driftd.training.snapshots import read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import DataSplit, part, portion_of, source_rows
+from driftd.training.trainer_code import build_settings
+from driftd.training.trainer_files import TrainerReader
 from driftd.training.training_rows import fixed_portion, rows_of
 
 
@@ -63,7 +67,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     exchange.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     context = JobContext.of(arguments)
     is_again = exchange.order is not None
-    order = exchange.order or _new_order(arguments)
+    order = exchange.order or _new_order(arguments, context)
     message = _write_rows(exchange, context, arguments, order)
     exchange.write(order)
     if exchange.was_contacted:
@@ -76,7 +80,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     return {"sentence": answer.sentence}
 
 
-def _new_order(arguments: Arguments) -> Order:
+def _new_order(arguments: Arguments, context: JobContext) -> Order:
     issued_at = time.time()
     token = make_token(Places(Path(arguments.state_dir)), arguments.build, issued_at)
     return Order(
@@ -87,7 +91,18 @@ def _new_order(arguments: Arguments) -> Order:
         issued_at=issued_at,
         deadline=issued_at + arguments.deadline,
         largest=arguments.largest,
+        by=_ordered_by(context),
     )
+
+
+def _ordered_by(context: JobContext) -> OrderedBy:
+    """What the build goes by: the program that starts it is the code that can be looked at here."""
+    config = context.config
+    assert config.trainer is not None  # it builds outside
+    watched = watched_part(config.trainer)
+    found = TrainerReader(watched).read()
+    settings = build_settings(config)
+    return OrderedBy(parameters=dict(config.parameters), settings=settings, source=found.source, lock=found.lock)
 
 
 def _write_rows(exchange: Exchange, context: JobContext, arguments: Arguments, order: Order) -> dict[str, object]:
@@ -116,7 +131,7 @@ def _write_rows(exchange: Exchange, context: JobContext, arguments: Arguments, o
         "trigger": arguments.trigger,
         "reason": arguments.reason,
         "seed": arguments.seed,
-        "parameters": dict(recipe.parameters),
+        "parameters": dict(recipe.parameters if order.by is None else order.by.parameters),
         "deadline": datetime.fromtimestamp(order.deadline, UTC).isoformat(),
         "url": f"{arguments.url}/api/v1/builds/{order.id}",
         "snapshot": {

@@ -133,22 +133,29 @@ def _part_rows(order: JobContext, rows: TrainingRows, arguments: Arguments) -> D
 def _manifest(
     order: JobContext, arguments: Arguments, found: FoundModel, snapshot: Snapshot, parted: DataSplit
 ) -> Manifest:
-    reference = f"outside {arguments.place}"
+    reference, ordered = f"outside {arguments.place}", Exchange(Path(arguments.folder)).order
+    by = None if ordered is None else ordered.by  # none of a submission
+    own = hashlib.sha256(reference.encode()).hexdigest()
     return Manifest(
         model=order.model,
         version=arguments.version,
         created_at=arguments.until,
         schema=snapshot.schema,
         snapshot=snapshot.digest,
-        trainer=Trainer(reference, hashlib.sha256(reference.encode()).hexdigest()),
+        trainer=Trainer(reference, own) if by is None else Trainer(reference, by.source, lock=by.lock),
         seed=arguments.seed,
         trigger=arguments.trigger,
         reason=arguments.reason,
         artefact=found.artefact,
         parent=arguments.parent,
-        parameters=dict(order.config.parameters),
+        parameters=dict(order.config.parameters if by is None else by.parameters),
         libraries=libraries(type(found.estimator).__module__),
-        data={"change_at": arguments.change_at, "tried": {}, **_data(order, arguments, found, parted)},
+        data={
+            "change_at": arguments.change_at,
+            "tried": {},
+            **_data(order, arguments, found, parted),
+            **({} if by is None else {"settings": by.settings}),
+        },
         metrics=metrics_of(found.estimator, parted.held_out, order.metric),
     )
 
