@@ -88,6 +88,8 @@ def test_a_metric_says_which_direction_is_worse() -> None:
     assert describe_change(falling) == "ROC AUC got better from 0.8 to 0.9 on 1 label (lower is worse)"
     same = Change("mae", Measure.LOSS, 1.5, 1.5)
     assert describe_change(same) == "Mean absolute error is 1.5, as on the reference"
+    own = Change("own_functions:asymmetric", Measure.LOSS, 1.0, 2.0)
+    assert describe_change(own) == "own_functions:asymmetric got worse from 1 to 2 (higher is worse)"
 
 
 def test_figures_are_told_apart() -> None:

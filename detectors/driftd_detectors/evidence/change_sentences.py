@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from driftd_detectors.assessment import Change, Measure
-from driftd_detectors.schema import HIGHER_IS_BETTER
+from driftd_detectors.schema import HIGHER_IS_BETTER, is_own
 
 _UNITS = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
 _NAMES = {
@@ -30,6 +30,12 @@ def format_day(start: float) -> str:
 def metric_name(metric: str) -> str:
     """What a metric is called in a sentence: Brier score, mean absolute error."""
     return _NAMES.get(metric, metric)
+
+
+def metric_title(metric: str) -> str:
+    """The same where a sentence begins with it; the name of a user's own function keeps its spelling."""
+    name = metric_name(metric)
+    return name if is_own(metric) else name[:1].upper() + name[1:]
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -132,10 +138,10 @@ def _describe_metric(change: Change, since: str) -> str:
     before, now = format_pair(change.before, change.now)
     is_falling = change.subject in HIGHER_IS_BETTER
     is_worse = change.now < change.before if is_falling else change.now > change.before
-    name = metric_name(change.subject)
+    name, title = metric_name(change.subject), metric_title(change.subject)
     if change.measure is Measure.ESTIMATE:
-        name = f"estimated {name}"
-    name = f"{change.segment}: {name}" if change.segment else name[:1].upper() + name[1:]
+        name, title = f"estimated {name}", f"Estimated {name}"
+    name = f"{change.segment}: {name}" if change.segment else title
     labels = "" if not change.rows else " on 1 label" if change.rows == 1 else f" on {change.rows:,} labels"
     labels += f" {since}" if since else ""
     if now == before:

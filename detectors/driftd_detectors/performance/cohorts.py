@@ -16,7 +16,7 @@ from driftd_detectors.assessment import (
     number,
 )
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.evidence.change_sentences import describe_changes, format_number, metric_name
+from driftd_detectors.evidence.change_sentences import describe_changes, format_number, metric_title
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
@@ -224,6 +224,5 @@ def _leading_metric(after: Detector, loss: LossReference) -> str:
 
 def _describe_loss(estimate: CohortEstimate, loss: LossReference) -> str:
     now, usual = (format_number(value_of(loss.metric, value)) for value in (estimate.loss, loss.mean))
-    name = metric_name(display_name(loss.metric))
     labels = "1 label" if estimate.labels == 1 else f"{estimate.labels:,} labels"
-    return f"{name[:1].upper()}{name[1:]}: {now} on {labels}, {usual} on the reference"
+    return f"{metric_title(display_name(loss.metric))}: {now} on {labels}, {usual} on the reference"
