@@ -136,7 +136,7 @@ def decision_report(
     subject = _subject(reader, places, view)
     config, line, raised, windows = config_in_force(reader), subject.line, subject.raised, subject.windows
     metric = config.metric(subject.model, reader)
-    what, sure, following, figures = _said(subject)
+    what, sure, following, figures = _sentences(subject)
     steps, omitted = report_steps(subject.lines, None if subject.line is None else subject.line.id)
     segments, segments_metric = _segments(subject)
     return DecisionReport(
@@ -198,7 +198,7 @@ def _subject(reader: SeriesReader, places: Places, view: DecisionView) -> _Subje
     return _Subject(reader, Registry(places), model, view, line, raised, lines, reader.model(model), by_time)
 
 
-def _said(subject: _Subject) -> tuple[str, str, str, str]:
+def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
     """What changed, how sure that is, what happens next, the figures; an old alarm has its sentence alone."""
     line = subject.line
     if line is not None:
