@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -136,7 +137,7 @@ def decision_report(
     subject = _subject(reader, places, view)
     config, line, raised, windows = config_in_force(reader), subject.line, subject.raised, subject.windows
     metric = config.metric(subject.model, reader)
-    what, sure, following, figures = _said(subject)
+    what, sure, following, figures = _sentences(subject)
     steps, omitted = report_steps(subject.lines, None if subject.line is None else subject.line.id)
     segments, segments_metric = _segments(subject)
     return DecisionReport(
@@ -198,7 +199,7 @@ def _subject(reader: SeriesReader, places: Places, view: DecisionView) -> _Subje
     return _Subject(reader, Registry(places), model, view, line, raised, lines, reader.model(model), by_time)
 
 
-def _said(subject: _Subject) -> tuple[str, str, str, str]:
+def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
     """What changed, how sure that is, what happens next, the figures; an old alarm has its sentence alone."""
     line = subject.line
     if line is not None:
@@ -263,7 +264,7 @@ def _parts(subject: _Subject) -> list[ChangedPart]:
     known = subject.features
     named = [(name, share) for name, share in alarm.leaders if alarm.kind != "performance" or name != alarm.subject]
     ranked = sorted(named, key=lambda part: -part[1])[:MOST_PARTS]
-    return [ChangedPart(name, name in known, share) for name, share in ranked]
+    return [ChangedPart(name, alarm.kind != "performance" or name in known, share) for name, share in ranked]
 
 
 def _segments(subject: _Subject) -> tuple[list[SegmentQuality], str | None]:
@@ -285,7 +286,13 @@ def _costs(subject: _Subject, metric: str | None) -> list[CostLine]:
     lines, alarm, windows = [], subject.raised, subject.windows
     if alarm is not None and windows is not None and alarm.kind != "quality":
         found = affected_windows(
-            subject.reader, subject.model, alarm.version, windows[0], metric=metric, by_time=subject.by_time
+            subject.reader,
+            subject.model,
+            alarm.version,
+            windows[0],
+            until=alarm.cleared_at or alarm.absorbed_at or math.inf,
+            metric=metric,
+            by_time=subject.by_time,
         )
         lines += loss_lines(found, errors)
     elif alarm is not None and isinstance(subject.view.rows, int):

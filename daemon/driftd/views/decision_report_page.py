@@ -34,7 +34,7 @@ def report_page(report: DecisionReport, links: ReportLinks) -> str:
     """The report as HTML."""
     title = f"{report.title}: {report.model}"
     left = [_curve(report), _features(report), _table("Where", _where(report))]
-    right = [_costs(report), _done(report), _may_do(report, links), _second_page(report, links)]
+    right = [_costs(report), _history(report), _may_do(report, links), _second_page(report, links)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(_META_POLICY, quote=True)}">\n'
@@ -103,11 +103,11 @@ def _features(report: DecisionReport) -> str:
 
 def _where(report: DecisionReport) -> str:
     if report.segments:
-        return _judged(report.segments, report.segments_metric)
-    return _named(report.parts) if report.parts else ""
+        return _segment_table(report.segments, report.segments_metric)
+    return _part_table(report.parts) if report.parts else ""
 
 
-def _named(parts: Sequence[ChangedPart]) -> str:
+def _part_table(parts: Sequence[ChangedPart]) -> str:
     rows = "".join(
         f"<tr><td>{_text(part.name, LONGEST_NAME)}</td><td>{'column' if part.is_feature else 'segment'}</td>"
         f'<td class="number">{100 * part.share:.0f} %</td></tr>'
@@ -116,7 +116,7 @@ def _named(parts: Sequence[ChangedPart]) -> str:
     return f"<table><caption>Shares of the alarm; parts that overlap do not add up to 100 %.</caption>{rows}</table>"
 
 
-def _judged(segments: Sequence[SegmentQuality], metric: str | None) -> str:
+def _segment_table(segments: Sequence[SegmentQuality], metric: str | None) -> str:
     head = "".join(f'<th class="number">{name}</th>' for name in ("rows", "before", "after", "gain"))
     rows = "".join(
         f"<tr><td>{_text(each.segment or 'all rows', LONGEST_NAME)}</td>"
@@ -141,7 +141,7 @@ def _costs(report: DecisionReport) -> str:
     )
 
 
-def _done(report: DecisionReport) -> str:
+def _history(report: DecisionReport) -> str:
     rows = [_step(step) for step in report.steps]
     if report.omitted:
         rows.insert(1, f'<tr><td></td><td class="dim">{report.omitted} more stand on the page of driftd</td></tr>')

@@ -44,16 +44,16 @@ def moved_features(
     """
     first, last = max(windows[0], windows[1] - MOST_WINDOWS + 1), windows[1]
     found = []
-    for name in dict.fromkeys([*leaders, *_ranked(reader, model, first, last)]):
+    for name in dict.fromkeys([*leaders, *_rank_columns(reader, model, first, last)]):
         seen = distribution_view(reader, registry, model, name, (first, last))
         if isinstance(seen, Distribution) and seen.rows:
-            found.append(_moved(seen))
+            found.append(_describe(seen))
         if len(found) == MOST_MOVED:
             break
     return found
 
 
-def _ranked(reader: SeriesReader, model: str, first: int, last: int) -> list[str]:
+def _rank_columns(reader: SeriesReader, model: str, first: int, last: int) -> list[str]:
     """The columns by how far they were from what is usual, in the mean of the windows; the farthest first."""
     size = last - first + 1
     farthest: dict[str, float] = {}
@@ -65,7 +65,7 @@ def _ranked(reader: SeriesReader, model: str, first: int, last: int) -> list[str
     return [name for _, name in sorted(kept, key=lambda found: (-found[0], found[1]))]
 
 
-def _moved(seen: Distribution) -> MovedFeature:
+def _describe(seen: Distribution) -> MovedFeature:
     most = max(seen.bins, key=lambda each: abs(each.current - each.reference))
     place = f"between {most.name.replace(' to ', ' and ')}" if " to " in most.name and _is_number(seen) else most.name
     return MovedFeature(

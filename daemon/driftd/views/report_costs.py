@@ -77,11 +77,21 @@ class Affected:
 
 
 def affected_windows(
-    reader: SeriesReader, model: str, version: int | None, first: int, *, metric: str | None, by_time: bool
+    reader: SeriesReader,
+    model: str,
+    version: int | None,
+    first: int,
+    *,
+    until: float,
+    metric: str | None,
+    by_time: bool,
 ) -> Affected:
-    """Add up what the checks say of the windows from `first` on in which this version served."""
+    """Add up what the checks say of the windows from `first` on in which this version served.
+
+    Those that were made after `until` (epoch seconds), when the alarm had ended, do not count.
+    """
     windows, labelled = (
-        _read(reader, model, kind, version, (first, first + MOST_COUNTED - 1), by_time=by_time)
+        _read(reader, model, kind, version, (first, first + MOST_COUNTED - 1), by_time=by_time, until=until)
         for kind in ("window", "labels")
     )
     loss, usual, labels = _mean_losses(labelled)
@@ -99,10 +109,17 @@ def affected_windows(
 
 
 def _read(
-    reader: SeriesReader, model: str, kind: str, version: int | None, span: tuple[int, int], *, by_time: bool
+    reader: SeriesReader,
+    model: str,
+    kind: str,
+    version: int | None,
+    span: tuple[int, int],
+    *,
+    by_time: bool,
+    until: float = math.inf,
 ) -> list[CheckedWindows]:
     rows = reader.checks_from(model, kind, *span)
-    return [CheckedWindows.read(row, by_time=by_time) for row in rows if row.version == version]
+    return [CheckedWindows.read(row, by_time=by_time) for row in rows if row.version == version and row.at <= until]
 
 
 def _mean_estimate(checks: Iterable[CheckedWindows]) -> float | None:

@@ -21,7 +21,7 @@ _DAY = 86_400.0
 
 def feature_plot(feature: MovedFeature) -> str:
     """The shares by bin: before as grey bars, now as narrower bars before them."""
-    bins = _shown(feature)
+    bins = _choose_bins(feature)
     tallest = max((max(each.reference, each.current) for each in bins), default=0.0) or 1.0
     slot, high = WIDTH / max(1, len(bins)), HEIGHT - FOOT
     drawn = [_bars(each, slot * place, slot, high / tallest, high) for place, each in enumerate(bins)]
@@ -30,7 +30,7 @@ def feature_plot(feature: MovedFeature) -> str:
     return _svg("bins", WIDTH, HEIGHT, said, "".join(drawn))
 
 
-def _shown(feature: MovedFeature) -> list[Bin]:
+def _choose_bins(feature: MovedFeature) -> list[Bin]:
     """Of many bins those with rows; of many labels the largest."""
     found = [each for each in feature.bins if each.reference > 0 or each.current > 0]
     if len(found) <= MOST_BARS:
