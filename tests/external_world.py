@@ -87,6 +87,7 @@ class ExternalWorld(World):
         trainer: str = "driftd.trainers:gradient_boosting",
         confirm_within: str = "6h",
         has_command: bool = True,
+        config: str | None = None,
     ) -> ExternalWorld:
         """Make version 1 from what the system logged in so many hours, and put the model under watch."""
         (folder / "deploy.py").write_text(DEPLOY)
@@ -94,7 +95,7 @@ class ExternalWorld(World):
         way = f"command: {command}, " if has_command else ""
         deploy = f"deploy: {{{way}confirm_within: {confirm_within}, timeout: 20s}}"
         path, places = folder / "config.yaml", Places(folder / "state")
-        path.write_text(CONFIG.format(state=folder / "state", trainer=trainer, deploy=deploy))
+        path.write_text(config or CONFIG.format(state=folder / "state", trainer=trainer, deploy=deploy))
         rows, now = logged_hours(hours), START + hours * HOUR
         make_logged_version(MODEL, load(path).models[MODEL], rows, COLUMNS, places, source="log.parquet", now=now)
         return cls(folder, VirtualClock(now), places, cls.open(path, places), hours)

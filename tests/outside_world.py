@@ -18,11 +18,12 @@ from typing import Any
 import httpx
 
 from driftd.api.builds import BuildApi
+from driftd.api.routes import ApiWiring, RequestApi
 from driftd.config.schema import Http
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from loop_world import CONFIG, World
+from loop_world import CONFIG, MODEL, World
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "pipelines"
 
@@ -47,6 +48,7 @@ class Pipelines:
     bodies: list[Any] = field(default_factory=list)  # as they were posted
     headers: list[dict[str, str]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)  # the paths of other requests
+    messages: list[Any] = field(default_factory=list)  # what was posted to other paths
     pages: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     threads: list[threading.Thread] = field(default_factory=list)
 
@@ -77,6 +79,7 @@ def pipelines(**options: Any) -> Iterator[Pipelines]:
             raw = self.rfile.read(int(self.headers.get("content-length", 0)))
             if not self.path.startswith("/start"):
                 found.asked.append(self.path)
+                found.messages.append(json.loads(raw) if raw else None)
                 self.give(200, b"{}")
                 return
             is_form = self.headers["content-type"] == "application/x-www-form-urlencoded"
@@ -126,10 +129,12 @@ def pipelines(**options: Any) -> Iterator[Pipelines]:
 
 
 @contextmanager
-def build_api(places: Places, port: int) -> Iterator[str]:
-    """The daemon's HTTP with its guard, as far as builders ask it."""
+def build_api(places: Places, port: int, token_file: Path | None = None) -> Iterator[str]:
+    """The daemon's HTTP with its guard, as far as builders ask it, and people by the tokens of a file."""
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
-    http = HttpThread(application(unused, BuildApi(places).routes()), Http(listen=f"127.0.0.1:{port}"))
+    people = RequestApi(ApiWiring(places.state_db, lambda: (MODEL,), lambda: None))
+    routes = [*BuildApi(places).routes(), *people.routes()]
+    http = HttpThread(application(unused, routes), Http(listen=f"127.0.0.1:{port}", token_file=token_file))
     http.start()
     try:
         yield f"http://{http.address}"

@@ -110,6 +110,22 @@ def test_a_build_that_is_waited_for_outlives_the_daemon_and_is_started_once(tmp_
         assert Registry(world.places).manifest(MODEL, 2).gate is not None
 
 
+def test_a_build_is_recorded_with_what_was_ordered(tmp_path: Path) -> None:
+    """A config that is saved while the builder trains changes nothing of what the version says of itself."""
+    with pipelines() as outside, outside_world(tmp_path, HOOK % (outside.url, "10m")) as world:
+        world.daemon.round(want_build(world))
+        performer = world.daemon.models[MODEL].performer
+        work_until(world, lambda: performer.waiting, "the build is waited for")
+        path = tmp_path / "config.yaml"
+        path.write_text(path.read_text().replace("max_iter: 30", "max_iter: 31"))
+        assert world.daemon.reload(world.clock.now()) is None
+        assert run_example(outside.orders[0]).returncode == 0
+        world.daemon.catch_up(world.clock.now())
+        manifest = Registry(world.places).manifest(MODEL, 2)
+        assert outside.orders[0]["parameters"] == manifest.parameters == {"max_iter": 30}
+        assert manifest.data["settings"]["parameters"] == {"max_iter": 30}
+
+
 def test_a_build_that_nobody_waits_for_any_more_is_given_up(tmp_path: Path) -> None:
     """A build that came back too late has failed; its builder is told that it is not wanted, and is refused."""
     with pipelines() as outside:

@@ -339,3 +339,13 @@ def test_lineage_becomes_tags_and_figures(registry: Registry) -> None:
     adopted = replace(judged, adopted=Adopted("mlflow:models:/late@champion", "ab", "7", (), "run-1"))
     assert Adopted.from_dict({"source": "a", "sha256": "b", "version": None, "classes": []}).run_id is None
     assert lineage_tags(adopted)["driftd_adopted_run"] == "run-1"
+
+
+def test_a_version_that_is_not_there_is_told_without_a_folder_of_the_host(tmp_path: Path) -> None:
+    """Whoever compares versions on the page learns which there are, and not where they lie."""
+    registry = Registry(Places(tmp_path / "state"))
+    for version in (1, 2):
+        registry._places.version("demand", version).mkdir(parents=True)
+    with pytest.raises(ManifestError) as refused:
+        registry.manifest("demand", 9)
+    assert str(refused.value) == "there is no version 9 of demand; the newest that are there: 1, 2"

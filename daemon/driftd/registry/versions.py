@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from driftd.registry.loaded import LoadedVersion
 
 
+SHOWN_VERSIONS = 10  # that a sentence names
+
+
 class RegistryError(DriftdError):
     """What cannot be done with a version; the message says why and what to do next."""
 
@@ -81,7 +84,11 @@ class Registry:
 
     def manifest(self, model: str, version: int) -> Manifest:
         """The lineage of a version. Raises ManifestError when it cannot be read."""
-        return read_manifest(self._places.version(model, version))
+        folder = self._places.version(model, version)
+        if not folder.is_dir():  # whoever asks may be no one to whom the folders of the host are told
+            there = ", ".join(map(str, self.versions(model)[-SHOWN_VERSIONS:])) or "none"
+            raise ManifestError(f"there is no version {version} of {model}; the newest that are there: {there}")
+        return read_manifest(folder)
 
     def amend(self, model: str, version: int, *, files: dict[str, bytes] | None = None, **changes: Any) -> Manifest:
         """Change what may change after publication: the gate's findings, the status, and derived files.
