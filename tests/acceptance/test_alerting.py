@@ -194,5 +194,5 @@ def test_a_drift_wakes_somebody_and_the_swap_ends_it(tmp_path: Path) -> None:
     assert set(watcher.states) == {FIRES, WAITS}
     assert message["labels"]["severity"] == "critical"
     assert message["annotations"]["runbook_url"] == f"{RUNBOOK}#performance-below-tolerance"
-    assert message["annotations"]["summary"].startswith("demand: performance is ")
-    assert "no worse than 0." in message["annotations"]["summary"]
+    assert message["annotations"]["summary"].startswith("demand: performance got worse to ")
+    assert "; at worst 0." in message["annotations"]["summary"]

@@ -47,7 +47,8 @@ def test_four_models_a_hung_source_a_talkative_trainer_and_kills(
     assert figures.windows["files"] > 0
     for command in ("run", "serve"):
         first, last = figures.growth(command)
-        assert last.threads <= first.threads + 4, command
+        starting = 11 if seconds <= 60 else 4  # one that has just begun has not started all of its threads
+        assert last.threads <= first.threads + starting, command
         assert last.files <= first.files + 12, command
         warming = 120 * MB if seconds <= 60 else 40 * MB  # a daemon that has just begun fills its caches
         assert last.rss <= 1.2 * first.rss + warming, command

@@ -29,6 +29,9 @@ def plugins(installation: Installation) -> Iterator[Finding]:
             yield fail(key, str(error), _TODO)
         else:
             yield ok(key, f"{plugin} can be imported")
-    for plugin in installed_plugins():
+    installed = installed_plugins()
+    if not named and not installed:
+        yield ok("plug-ins", "no installed package brings one, and the config names none")
+    for plugin in installed:
         if (plugin.kind, plugin.name) not in named:
             yield ok(f"{plugin.kind} {plugin.name}", f"{plugin.distribution} {plugin.version} brings it, unused")

@@ -158,8 +158,8 @@ def _log_of_delivery(store: StateStore, before: ModelState) -> str | None:
     assert before.hand_over is not None
     wanted = HandOverAction.DEPLOY, before.hand_over.version
     for action in store.actions(before.model, _LOOKED_BACK):
-        told = action.typed_arguments
-        if isinstance(told, HandOverArguments) and (told.action, told.version) == wanted:
+        given = action.typed_arguments
+        if isinstance(given, HandOverArguments) and (given.action, given.version) == wanted:
             return log_of(before.model, action.id, action.kind)
     return None
 
