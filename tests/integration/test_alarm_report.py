@@ -141,5 +141,5 @@ def test_a_version_that_is_gone_fails_the_job_with_its_reason(state: Path, tmp_p
     """Without the version there is no reference: the job fails with a sentence, and no page is left half written."""
     result = run_job(tmp_path / "job", order(state, version=9, alarm={"id": 14}))
     assert not result.ok
-    assert "does not exist" in result.error
+    assert "there is no version 9 of airtime" in result.error
     assert not Places(state).report(MODEL, 14).exists()
