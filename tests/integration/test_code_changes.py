@@ -194,7 +194,7 @@ def test_the_plan_says_what_the_daemon_then_does(world: World, code: Path) -> No
         os.utime(path, ns=(10**18, 10**18))
     plan = plan_of(world)
     assert (plan.starts, plan.trigger) == (True, "code_changed")
-    assert "building version 2 because of code changed: the trainer's source changed" in plan.reason
+    assert "building version 2 because of changed code: the trainer's source changed" in plan.reason
     assert plan.code is not None
     assert plan.code.source_changed
     assert [(change.name, change.before, change.after) for change in plan.code.settings] == [
