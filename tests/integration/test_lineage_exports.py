@@ -120,6 +120,7 @@ def test_events_are_valid(driftd: Command, places: Places) -> None:
         check.validate({**events[0], "run": {}})
 
 
+@pytest.mark.soak  # the specification is cloned first
 @pytest.mark.skipif(SPEC is None, reason="DRIFTD_OPENLINEAGE_SPEC names no folder with the specification")
 def test_events_are_valid_by_the_specification(driftd: Command, places: Places) -> None:
     """Each event and each facet that is not driftd's own fits the schemas that OpenLineage publishes."""

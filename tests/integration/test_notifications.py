@@ -34,7 +34,8 @@ def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configu
         output.decide(Event.ALARM, "fares")
         last = output.decide(Event.PROMOTED)
         eventually(lambda: team.ids == [first, last])
-        assert team.got[0]["text"] == "[WARNING] demand: Drift confirmed: alarm of demand"
+        next_step = "`driftd status --model demand` says what is done about it."
+        assert team.got[0]["text"] == f"[WARNING] demand: Drift confirmed: alarm of demand. {next_step}"
         assert team.headers[0]["content-type"].startswith("application/json")
         eventually(lambda: ("team", last) in output.confirmed)
         assert output.sample("driftd_notifications_sent_total", "team") == 2
