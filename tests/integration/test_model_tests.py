@@ -142,7 +142,7 @@ def test_a_test_that_wants_too_much_memory_fails(world: World, tmp_path: Path) -
 
 def test_the_task_refuses_a_version_that_is_gone(world: World, tmp_path: Path) -> None:
     """The build fails: nothing was said of the version."""
-    assert Registry(Places(world.places.root)).versions(MODEL) == [1]
+    assert Registry(Places(world.places.root)).versions(MODEL) == (1,)
     tests = tmp_path / "test_model.py"
     tests.write_text(PASSES)
     (tmp_path / "gone").mkdir()
