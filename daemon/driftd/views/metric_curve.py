@@ -118,9 +118,9 @@ def _marks(checks: Sequence[CheckedWindows], windows: tuple[int, int] | None) ->
     """Since when it changed, when the alarm was raised, and each version that served from then on."""
     marks = []
     if windows is not None:
-        for index, kind, label in ((windows[0], "change", "change"), (windows[1], "alarm", "alarm")):
+        for name, index in {"change": windows[0], "alarm": windows[1]}.items():
             at = next((check.at for check in checks if check.window >= index), None)
-            marks += [] if at is None else [CurveMark(at, kind, label)]
+            marks += [] if at is None else [CurveMark(at, name, name)]
     known = [check for check in checks if check.version is not None]
     for before, after in pairwise(known):
         if before.version != after.version:
