@@ -51,7 +51,7 @@ def test_a_half_written_version_is_invisible(registry: Registry) -> None:
     """What is staged but not published is listed nowhere and can be swept away."""
     folder = staged(registry, 1)
     assert registry.versions("demand") == ()
-    with pytest.raises(ManifestError, match="does not exist"):
+    with pytest.raises(ManifestError, match="there is no version 1 of demand"):
         registry.manifest("demand", 1)
     assert registry.sweep("demand") == 1
     assert not folder.exists()
