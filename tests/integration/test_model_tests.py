@@ -150,4 +150,4 @@ def test_the_task_refuses_a_version_that_is_gone(world: World, tmp_path: Path) -
     (tmp_path / "gone" / "config.yaml").write_text(CONFIG.format(state=tmp_path / "gone"))
     result = run(missing, tmp_path, tests=str(tests))
     assert not result.ok
-    assert "demand/1" in result.error
+    assert "there is no version 1 of demand" in result.error
