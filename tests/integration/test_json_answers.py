@@ -30,7 +30,7 @@ RUNS = {  # by the name in docs/json-schemas.json: what is run in the folder of 
     "prediction": ["prediction", "61-0"],
     "verify": ["verify"],
     "retrain": ["retrain", "--wait", "0"],
-    "retry": ["retry", "--wait", "0"],
+    "retry": ["retry", MODEL, "--wait", "0"],
     "approve": ["approve", MODEL, "2", "--wait", "0"],
     "reject": ["reject", MODEL, "2", "--wait", "0"],
     "confirm": ["confirm", MODEL, "2", "--wait", "0"],
