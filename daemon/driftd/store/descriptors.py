@@ -188,6 +188,7 @@ class CountedConnection(sqlite3.Connection):
 
 
 open_database = partial(sqlite3.connect, factory=CountedConnection)
+STATE_BUSY_SECONDS = 10.0  # that a connection to `state.db` waits for another writer
 
 
 BYTES_OF_A_MODEL = 1_000_000  # resident, of 20 features, twice what benchmarks/fleet.py prints

@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
 from driftd_detectors.performance.requested_labels import RequestedLabels
 
-_BUSY_SECONDS = 10.0
 MOST_REQUESTS = 100_000  # of one model are remembered, the newest
 _COLUMNS = "prediction_id, predicted_at, probability, uncertainty, boost, row_hash"
 
@@ -68,7 +67,7 @@ def save_draw(connection: sqlite3.Connection, draw: LabelDraw) -> None:
 
 def post_label_draw(path: Path, draw: LabelDraw) -> None:
     """Remember which labels were asked for, from outside the loop. Raises ValueError where its span was drawn from."""
-    connection = open_database(path, timeout=_BUSY_SECONDS)
+    connection = open_database(path, timeout=STATE_BUSY_SECONDS)
     try:
         with connection:
             connection.execute("begin immediate")

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from driftd.formatting import encodable
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
 from driftd.store.state.reader import StateReader
-
-BUSY_SECONDS = 10.0  # that a connection waits while the daemon writes
 
 
 def post_request(
@@ -30,7 +28,7 @@ def post_request(
     """
     with StateReader.read_only(path):
         pass  # says clearly that there is none, instead of making an empty one
-    connection = open_database(path, timeout=BUSY_SECONDS)
+    connection = open_database(path, timeout=STATE_BUSY_SECONDS)
     try:
         with connection:
             if key is None:  # as before there were keys: a daemon that is not upgraded yet is asked too

@@ -14,7 +14,7 @@ import msgspec
 
 from driftd.records import Alarm, ModelState, Transition, Window
 from driftd.store.chain import append_entry, content_of_decision, newest_content
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredVersion
@@ -22,7 +22,6 @@ from driftd.store.state.score_codes import ScoreCodes
 from driftd.store.state.stages import StageRun, save_stage
 from driftd_detectors.assessment import Assessment, KindAssessment
 
-BUSY_SECONDS = 10.0
 PRUNED_AT_ONCE = 200  # windows of one model
 MOVED_AT_ONCE = 10_000  # scores
 LAST = 2**62  # beyond every index of a window
@@ -44,7 +43,7 @@ class StateStore(StateReader):
         """Open the database, making or migrating it first; without `durable` where it is thrown away afterwards."""
         path.parent.mkdir(parents=True, exist_ok=True)
         ensure_current(path, "state")
-        connection = open_database(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = open_database(path, timeout=STATE_BUSY_SECONDS, isolation_level=None)
         connection.execute("pragma journal_mode = wal")
         connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         return cls(connection)

@@ -32,24 +32,16 @@ from driftd.paths import Places
 from driftd.training.call_trainer import TrainerSpec, context_fields, context_of, write_rows
 from driftd.training.job_context import JobContext
 from driftd.training.snapshots import read_snapshot
-from driftd.training.tasks import TaskArguments
+from driftd.training.tasks import train
 from driftd.training.tasks.train import DataSplit, part, portion_of, source_rows
 from driftd.training.trainer_code import build_settings
 from driftd.training.trainer_files import TrainerReader
 from driftd.training.training_rows import fixed_portion, rows_of
 
 
-class Arguments(TaskArguments, frozen=True, kw_only=True):
+class Arguments(train.Arguments, frozen=True, kw_only=True):
     """A build to order: the arguments of `train`, how the builder is started, and where it finds what it needs."""
 
-    version: int
-    snapshot: str
-    seed: int
-    until: float
-    trigger: str
-    reason: str
-    change_at: float | None = None
-    parent: int | None = None
     folder: str  # of the exchange
     build: str  # its id
     way: Way

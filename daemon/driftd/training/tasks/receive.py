@@ -27,7 +27,7 @@ from driftd.training.adoption_records import ModelCard
 from driftd.training.job_context import JobContext
 from driftd.training.references import compare_probe, write_probe
 from driftd.training.snapshots import Snapshot, read_snapshot
-from driftd.training.tasks import TaskArguments
+from driftd.training.tasks import train
 from driftd.training.tasks.adopt import require_answers
 from driftd.training.tasks.train import DataSplit, data_of, metrics_of, part
 from driftd.training.trainer_code import libraries
@@ -39,17 +39,9 @@ class ReceivedModelError(DriftdError):
     """A model that was made outside is not what was asked for; the message says in what."""
 
 
-class Arguments(TaskArguments, frozen=True, kw_only=True):
+class Arguments(train.Arguments, frozen=True, kw_only=True):
     """A version to make of what came back; the arguments of `train`, and where it lies."""
 
-    version: int
-    snapshot: str
-    seed: int
-    until: float
-    trigger: str
-    reason: str
-    change_at: float | None = None
-    parent: int | None = None
     folder: str  # of the exchange
     place: str  # who made it, for the lineage
     trained_until: float | None = None  # of a submission: rows from then on judge it
