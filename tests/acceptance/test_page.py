@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import loop_world
 from driftd.paths import Places
@@ -22,7 +22,6 @@ from year_of_history import write_history
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = "/usr/bin/chromium"
 VIEWS = ("#/", f"#/model/{MODEL}?span=all&feature=a", "#/decision/2", "#/alarm/1", "#/config", "runbook")
 EVIL = "<img src=x onerror=document.title='owned'>"
 
@@ -51,17 +50,6 @@ def address(world: World) -> Iterator[str]:
     """Where the page of that world is served."""
     with serve_page(world.places, world.folder / "config.yaml") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's own Chromium."""
-    if not shutil.which(CHROMIUM):
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
 
 
 @dataclass

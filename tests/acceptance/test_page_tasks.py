@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import loop_world
 from driftd.paths import Places
@@ -25,7 +25,6 @@ from page_server import new_context, serve_page
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = "/usr/bin/chromium"
 CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
 OPERATOR, READER = "an-operator-of-some-length", "a-reader-of-some-length"
 ZONE = "Asia/Tokyo"
@@ -69,17 +68,6 @@ def address(world: World, tokens: Path) -> Iterator[str]:
     path = world.folder / "config.yaml"
     with serve_page(world.places, path, token_file=tokens, models=[MODEL], shows_rows=True) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's own Chromium."""
-    if not shutil.which(CHROMIUM):
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield found
-        found.close()
 
 
 @dataclass

@@ -150,3 +150,12 @@ def test_a_server_that_cannot_fork_says_so_and_lives_on(monkeypatch: pytest.Monk
     order = fork_server.ForkOrder(str(tmp_path), str(tmp_path / "log"), str(tmp_path), {})
     with ours, theirs:
         assert fork_server._fork(ours, order, []) == 0
+
+
+def test_a_job_finds_what_is_installed_whatever_the_server_was_started_with() -> None:
+    """Libraries beside the interpreter stay in reach where PYTHONPATH named them to the server and not to the job."""
+    installed, project = f"{sys.prefix}/lib/site-packages", "/srv/project"
+    assert fork_server._own_paths([installed, project, "/srv/site"], os.pathsep.join([installed, project])) == [
+        installed,
+        "/srv/site",
+    ]

@@ -235,7 +235,7 @@ def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
     gc.freeze()  # what was loaded is not touched again, so that the children share its pages
     if threading.active_count() > 1:
         return  # a fork would copy locks that no thread will ever release
-    own_paths = [path for path in sys.path[1:] if path not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    own_paths = _own_paths(sys.path[1:], os.environ.get("PYTHONPATH", ""))
     with socket.socket(fileno=os.dup(0)) as client:
         client.sendall(_encode(Reply(os.getpid())))
         children: set[int] = set()
@@ -248,6 +248,15 @@ def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
                 number = _fork(client, order, own_paths)
                 children |= {number} if number else set()
             client.sendall(_encode(Reply(number)))
+
+
+def _own_paths(paths: Sequence[str], given: str) -> list[str]:
+    """The import paths that no variable gave: each job brings its own.
+
+    What is installed beside the interpreter stays, though the variable may name it too: a later job may not name it.
+    """
+    named = given.split(os.pathsep)
+    return [path for path in paths if path not in named or path.startswith((sys.prefix, sys.base_prefix))]
 
 
 def _use_encoders() -> None:
