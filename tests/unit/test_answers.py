@@ -26,11 +26,12 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import PredictionError
 from driftd.registry.manifest import write_manifest
 from driftd.serving.client import Driftd
+from driftd.serving.differences import MOST_NAMES, Differences, differences_of, merge_differences
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.openapi import openapi_document
-from driftd.serving.requests import MOST_NAMES, Differences, RequestLimits, differences_of, merge_differences
+from driftd.serving.requests import RequestLimits
 from driftd.store.events.reader import EventReader
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.migrations import migrate

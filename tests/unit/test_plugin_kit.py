@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from driftd.config.load import load
-from driftd.config.plugin_schema import PluginSourceConfig, plugin_faults
+from driftd.config.named_plugins import plugin_faults
+from driftd.config.plugin_schema import PluginSourceConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Receiver
 from driftd.entry_points import PluginError, find_plugin, installed_plugins, load_plugin

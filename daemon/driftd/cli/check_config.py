@@ -13,8 +13,8 @@ from driftd.cli.build_summary import loop_sentences
 from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import ModelConfig
+from driftd.config.named_plugins import plugin_faults
 from driftd.config.object_store_schema import scheme_of
-from driftd.config.plugin_schema import plugin_faults
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig

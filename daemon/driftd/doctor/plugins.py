@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from driftd.config.plugin_schema import plugins_named
+from driftd.config.named_plugins import plugins_named
 from driftd.doctor.installation import Finding, Installation, fail, ok
 from driftd.entry_points import PluginError, find_plugin, installed_plugins
 from driftd.store.subprocesses import ChildError, run_apart

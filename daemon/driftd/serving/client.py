@@ -18,9 +18,10 @@ import structlog
 
 from driftd.errors import DriftdError
 from driftd.paths import Places
+from driftd.serving.differences import MOST_NAMES
 from driftd.serving.event_log import EventLog, is_dated
 from driftd.serving.predict import Answered, answer, records_of
-from driftd.serving.requests import MOST_NAMES, REPEATED
+from driftd.serving.requests import REPEATED
 from driftd.serving.served_version import ServedVersion
 from driftd.store.events.validation import Batch, Receipt, Refusal, Window
 from driftd.store.events.writer import EventsNotKeptError

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
 from driftd.registry.versions import NothingServedError
+from driftd.serving.differences import Differences, differences_of, merge_differences
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError, is_dated
 from driftd.serving.metrics import ROUTES, ServingMetrics
@@ -31,15 +32,12 @@ from driftd.serving.requests import (
     UNAVAILABLE,
     BodyLimiter,
     ClientGoneError,
-    Differences,
     EventRequest,
     RefusedError,
     Reply,
     RequestLimits,
     acknowledge,
-    differences_of,
     error_reply,
-    merge_differences,
     predictions_reply,
     read_posted,
 )

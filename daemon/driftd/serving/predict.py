@@ -15,8 +15,8 @@ from threadpoolctl import ThreadpoolController
 
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
+from driftd.serving.differences import MOST_NAMES, Differences, differences_of, merge_differences
 from driftd.serving.event_log import ClosedWindows, is_dated
-from driftd.serving.requests import MOST_NAMES, Differences, differences_of, merge_differences
 from driftd.store.events.validation import Batch, Receipt, Refusal, Window, event_text, read_events
 from driftd_detectors.schema import Kind, Schema, Task
 

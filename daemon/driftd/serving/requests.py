@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ import msgspec
 from starlette.types import Message, Receive
 
 from driftd.errors import DriftdError
+from driftd.serving.differences import Differences
 from driftd.store.events.validation import Receipt, Refusal, Window
-from driftd_detectors.schema import Schema
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 OK, BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE, UNPROCESSABLE = 200, 400, 404, 409, 413, 422
 FAILED, UNAVAILABLE = 500, 503
 REPEATED = "a prediction of this prediction_id is kept already, and the first one stays"
-MOST_NAMES = 20  # are named; a stranger may send any number
-LONGEST_NAME = 100  # characters of one
 RETRY_AFTER = (b"retry-after", b"5")  # seconds
 
 _encode = msgspec.json.Encoder().encode
@@ -205,41 +203,3 @@ class BodyLimiter:
             raise RefusedError(UNAVAILABLE, reason)
         self._taken += size
         return size
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Names, bounded in number and length. A feature that is null is brought: it says that there is no value."""
-
-    unknown: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, list[str]]:
-        """The JSON form: the keys that have something to say."""
-        named = {"unknown_features": list(self.unknown), "missing_features": list(self.missing)}
-        return {key: names for key, names in named.items() if names}
-
-
-def differences_of(events: Iterable[object], schema: Schema) -> dict[int, Differences]:
-    """The differences of those events that have any, by their place."""
-    known = frozenset(schema.names)
-    found = {}
-    for place, event in enumerate(events):
-        features = event.get("features") if type(event) is dict or isinstance(event, Mapping) else None
-        if (type(features) is dict or isinstance(features, Mapping)) and features.keys() != known:
-            found[place] = _difference(features, known, schema.names)
-    return found
-
-
-def merge_differences(differences: Iterable[Differences]) -> Differences:
-    """All names of several rows, each once."""
-    listed = list(differences)
-    unknown = dict.fromkeys(name for row in listed for name in row.unknown)
-    missing = dict.fromkeys(name for row in listed for name in row.missing)
-    return Differences(tuple(unknown)[:MOST_NAMES], tuple(missing)[:MOST_NAMES])
-
-
-def _difference(features: Mapping[object, object], known: frozenset[str], names: tuple[str, ...]) -> Differences:
-    unknown = [str(name)[:LONGEST_NAME] for name in features if name not in known]
-    missing = [name[:LONGEST_NAME] for name in names if name not in features]
-    return Differences(tuple(unknown[:MOST_NAMES]), tuple(missing[:MOST_NAMES]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from driftd.config.object_store_schema import scheme_of
 from driftd.paths import Places, credential
 from driftd.records import Window
+from driftd.sources.engines.protocol import ENGINE_START_SECONDS, Engine
 from driftd.sources.protocol import Extent, Source, closed_until, default_lateness
 from driftd.sources.store import StoreSource
 from driftd_detectors.cohort import Cohort
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from driftd.config.model_schema import ModelConfig
     from driftd.sources.engines.engine_source import EngineSource
-    from driftd.sources.engines.protocol import Engine
 
 
 @dataclass(slots=True)
@@ -131,7 +131,6 @@ def hang_seconds(config: ModelConfig) -> float:
     return 0.0 if timeout is None else 2 * timeout + ENGINE_START_SECONDS
 
 
-ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
 ENGINES: tuple[str, ...] = ("sql", "spark", "delta", "iceberg", "plugin")  # kinds of sources whose rows an engine holds
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from driftd.training.test_session import TestReport
-from driftd.training.tested_model import SessionWorld
+from driftd.training.tested_model import SessionWorld, TestReport
 
 
 def fixtures_of(world: SessionWorld) -> ModuleType:

@@ -15,31 +15,11 @@ from typing import Any
 
 import msgspec
 
-from driftd.formatting import visible
 from driftd.fsutil import write_durably
-from driftd.training.tested_model import SessionOrder, SessionWorld
+from driftd.training.tested_model import SessionOrder, SessionWorld, TestReport
 from driftd.training.user_functions import import_name
 
 FIXTURES = ("model", "champion", "snapshot")
-MOST_FAILURES, LONGEST_FAILURE = 20, 500
-
-
-class TestReport(msgspec.Struct, kw_only=True):
-    """How many tests ended how; `failures` names the first of them with what each says."""
-
-    __test__ = False  # for pytest, which takes the name for a test's
-
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    failures: list[str] = msgspec.field(default_factory=list)
-    fault: str = ""  # why no test could run, in one sentence
-
-    def fail(self, name: str, said: str) -> None:
-        """Count a test that failed."""
-        self.failed += 1
-        if len(self.failures) < MOST_FAILURES:
-            self.failures.append(f"{name}: {visible(said)[:LONGEST_FAILURE]}")
 
 
 def run_session(order: SessionOrder) -> TestReport:

@@ -1,4 +1,4 @@
-"""What tests of the user get: the new version, the champion and the rows, each read when a test first asks for it."""
+"""What tests of the user get: the new version, the champion and the rows, read when first asked for; their report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from driftd.formatting import visible
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.features import feature_frame
@@ -79,6 +80,27 @@ class SessionOrder(msgspec.Struct, frozen=True, kw_only=True):
     tests: str | None
     functions: tuple[str, ...]
     report: str
+
+
+MOST_FAILURES, LONGEST_FAILURE = 20, 500
+
+
+class TestReport(msgspec.Struct, kw_only=True):
+    """How many tests ended how; `failures` names the first of them with what each says."""
+
+    __test__ = False  # for pytest, which takes the name for a test's
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failures: list[str] = msgspec.field(default_factory=list)
+    fault: str = ""  # why no test could run, in one sentence
+
+    def fail(self, name: str, said: str) -> None:
+        """Count a test that failed."""
+        self.failed += 1
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append(f"{name}: {visible(said)[:LONGEST_FAILURE]}")
 
 
 class SessionWorld:

@@ -30,8 +30,7 @@ from driftd.sources.engines.child_messages import (
     Request,
     SchemaRequest,
 )
-from driftd.sources.engines.protocol import EngineError
-from driftd.sources.open import ENGINE_START_SECONDS
+from driftd.sources.engines.protocol import ENGINE_START_SECONDS, EngineError
 from driftd.sources.protocol import Extent
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Function = Literal["profile_batches", "cohort_batches"]  # of `driftd_detectors.batches`; what may run inside an engine
 
+ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
+
 
 class EngineError(DriftdError):
     """An engine did not answer as it should; the message says what, and what to do, and holds no secret."""

@@ -22,8 +22,7 @@ from driftd.training.job_context import JobContext
 from driftd.training.jobs import kill_family
 from driftd.training.process_tree import describe_exit
 from driftd.training.tasks import TaskArguments
-from driftd.training.test_session import TestReport
-from driftd.training.tested_model import SessionOrder
+from driftd.training.tested_model import SessionOrder, TestReport
 
 TAIL_BYTES = 8_000  # of what the tests printed, kept with the result
 _PIECE = 1 << 16

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from driftd.config.plugin_schema import plugin_versions
+from driftd.config.named_plugins import plugin_versions
 from driftd.events import GateDecision
 from driftd.formatting import format_time, json_safe_object
 from driftd.registry import Manifest, RegistryError

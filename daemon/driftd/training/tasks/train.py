@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from driftd.config.plugin_schema import plugin_versions
+from driftd.config.named_plugins import plugin_versions
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version
