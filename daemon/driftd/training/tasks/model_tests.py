@@ -84,7 +84,7 @@ def describe_report(report: TestReport | None) -> str:
 def _run_bounded(order: Path, seconds: float) -> tuple[str, str]:
     """Run a session; returns why it did not come to its end ("" where it did), and the end of what it printed."""
     leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid())]
-    command = [*leash, sys.executable, "-m", "driftd.training.test_session", str(order)]
+    command = [*leash, sys.executable, "-m", "driftd.training.user_tests", str(order)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""The process in which tests of the user run: `python -m driftd.training.test_session ORDER`.
+"""The process in which tests of the user run: `python -m driftd.training.user_tests ORDER`.
 
 It writes a report at the very end. A process that ends without one has not passed, whatever its exit code says.
 """
