@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import io
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from driftd.config.load import load
-from driftd.demonstration.page import end_of, page_of
+from driftd.demonstration.page import page_of
 from driftd.demonstration.stream import MODEL
-from driftd.paths import Places
 
 CHROMIUM = "/usr/bin/chromium"
 IMAGES = Path(__file__).parent / "images"
@@ -34,13 +31,11 @@ def draw(folder: Path, images: Path = IMAGES) -> list[Path]:
     """Draw every view in both schemes. Raises ValueError where a picture is empty or its file too large."""
     images.mkdir(exist_ok=True)
     made = []
-    ended = end_of(Places(load(folder / "config.yaml").state_dir))
     with page_of(folder) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for name, place in VIEWS.items():
             for scheme in SCHEMES:
                 page = browser.new_page(viewport=SIZE, color_scheme=scheme)
-                page.clock.set_fixed_time(datetime.fromtimestamp(ended, UTC))  # else the year was long ago
                 page.goto(address + place)
                 page.wait_for_load_state("networkidle")
                 page.wait_for_timeout(500)  # charts are drawn in the frame after the last answer

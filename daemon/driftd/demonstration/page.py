@@ -9,14 +9,17 @@ from pathlib import Path
 
 from rich.console import Console
 
+from driftd.api.looks import LookApi, LookWiring
+from driftd.api.routes import ApiWiring, RequestApi
 from driftd.config.load import load
 from driftd.config.schema import Http
 from driftd.errors import DriftdError
+from driftd.loop.looks import LookJobs
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.store.state.reader import StateReader
+from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.views.routes import PageWiring, StatusPage
 
 FREE_PORT = "127.0.0.1:0"
@@ -31,15 +34,17 @@ class NoDemonstrationError(DriftdError):
 def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
     """The address of the page of a demonstration's state.
 
-    No daemon runs, no request is taken, nothing is written. Raises NoDemonstrationError.
+    No daemon runs, no request is taken, nothing stays written. The page takes the end of the replay for now. Raises
+    NoDemonstrationError.
     """
     config_path = folder / "config.yaml"
     if not config_path.exists():
         raise NoDemonstrationError(f"there is no demonstration in {folder}: `driftd demo --folder {folder}` runs one")
-    places = Places(load(config_path).state_dir)
+    config = load(config_path)
+    places = Places(config.state_dir)
     beside = [places.state_db.with_name(f"{places.state_db.name}{suffix}") for suffix in ("-wal", "-shm")]
     made = [path for path in beside if not path.exists()]
-    metrics = Metrics()
+    metrics, ended = Metrics(), end_of(places)
     page = StatusPage(
         PageWiring(
             places,
@@ -47,18 +52,24 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
             models=tuple,
             obstacles=dict,
             metrics=metrics.board,
-            now=time.time,
+            now=lambda: ended,
             last_round=lambda: 0.0,  # as before the first: the page does not take a daemon for stuck
+            ended=ended,
         )
     )
     refusal = "this is the page of a demonstration: no daemon runs"
     wiring = Wiring(metrics, lambda: refusal, lambda: refusal, dict, places.report)
-    http = HttpThread(application(wiring, page.routes()), Http(listen=listen))
+    looks = LookJobs(places, lambda: config, lambda: ended)
+    look_api = LookApi(LookWiring(lambda: config.models, lambda: False, looks.ask))
+    api = RequestApi(ApiWiring(places.state_db, tuple, lambda: None))
+    routes = [*api.routes(), *look_api.routes(), *page.routes()]
+    http = HttpThread(application(wiring, routes), Http(listen=listen))
     http.start()
     try:
         yield f"http://{http.address}/"
     finally:
         http.stop()
+        looks.stop()
         page.close()
         for path in made:  # empty ones, which SQLite makes for a reader and leaves
             path.unlink(missing_ok=True)
@@ -77,6 +88,12 @@ def serve_page(folder: Path, console: Console) -> None:
 
 
 def end_of(places: Places) -> float:
-    """The time of the last check, epoch seconds."""
-    with StateReader.read_only(places.state_db) as reader:
-        return max(check.at for check in reader.checks())
+    """When the replay ended: its last check or decision, epoch seconds. Raises NoDemonstrationError."""
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            moments = [check.at for check in reader.checks(limit=1)] + [line.at for line in reader.history(limit=1)]
+    except StateAbsentError:
+        moments = []
+    if not moments:
+        raise NoDemonstrationError(f"the demonstration in {places.root.parent} was ended before it began: run it again")
+    return max(moments)

@@ -101,7 +101,7 @@ def _consequence(
     if trigger is None:
         return state, sentences.never_builds()
     if trigger not in settings.retrain_on:
-        return state, sentences.informs_only(state.model, trigger)
+        return state, sentences.informs_only(state.model, trigger, can_train=settings.can_train)
     want = (
         request_for_alarm(state, settings, override, now)
         if alarm.kind in LEVELS

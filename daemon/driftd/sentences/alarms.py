@@ -97,12 +97,12 @@ def asks_for_version() -> str:
     return "driftd asks for a new version, since no trainer is configured."
 
 
-def informs_only(model: str, trigger: Trigger) -> str:
-    """The config has no build of this trigger."""
+def informs_only(model: str, trigger: Trigger, *, can_train: bool = True) -> str:
+    """The config has no build of this trigger; without a trainer a build can only be asked for."""
     key = "estimated_performance" if trigger is Trigger.HARM else trigger
     return (
         f"No build starts: this alarm only informs ({key} is not in retrain.on). Check whether the change is real; "
-        f"`driftd retrain {model}` builds a version."
+        f"`driftd retrain {model}` {'builds a version' if can_train else 'asks for a new version'}."
     )
 
 

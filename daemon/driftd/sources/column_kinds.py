@@ -32,8 +32,9 @@ class WholeFilesError(DriftdError):
 class ColumnKinds:
     """What is seen of columns, file by file, and the kind that follows from it."""
 
-    def __init__(self) -> None:
-        """Nothing seen yet."""
+    def __init__(self, decimal: str = ".") -> None:
+        """Nothing seen yet; `decimal` is the decimal sign of numbers that are text."""
+        self._decimal = decimal
         self._counts: dict[str, Counter[Any]] = {}
         self._told: dict[str, set[Kind]] = {}
         self._nested: dict[str, None] = {}
@@ -129,6 +130,15 @@ class ColumnKinds:
                     f"such files needs dialect: {{day_first: {str(dialect.day_first).lower()}}}"
                 )
 
+    def _pointed(self, values: dict[Any, int]) -> dict[Any, int]:
+        """The values with a decimal point, whatever sign their file has."""
+        if self._decimal == "." or not self._untyped:
+            return values
+        pointed: Counter[Any] = Counter()
+        for value, count in values.items():
+            pointed[value.replace(self._decimal, ".") if isinstance(value, str) else value] += count
+        return pointed
+
     def _present(self, name: str) -> dict[Any, int]:
         return {value: count for value, count in self.counts(name).items() if value is not None and value == value}  # noqa: PLR0124 - NaN
 
@@ -157,7 +167,7 @@ class ColumnKinds:
         if self._dates(name):
             return Kind.TIMESTAMP
         if present or not kinds:
-            kinds = {*kinds, kind_of_values(present, untyped=self._untyped)}
+            kinds = {*kinds, kind_of_values(self._pointed(present), untyped=self._untyped)}
         return next(iter(kinds)) if len(kinds) == 1 else Kind.CATEGORY
 
 

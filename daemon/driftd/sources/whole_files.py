@@ -76,7 +76,7 @@ def read_whole(
         _require_whole(logs)
         if not logs.known.rows:
             raise WholeFilesError(f"{pattern} holds no rows")
-        seen = _kinds_of(logs)
+        seen = _kinds_of(logs, reading.dialect.decimal)
         ordered = seen.order_dates(reading.dialect)
         logs.use_reading(replace(reading, dialect=ordered))
         kinds = seen.kinds()
@@ -93,8 +93,8 @@ def _require_whole(logs: LogFiles) -> None:
         raise WholeFilesError(f"{logs.faults[0]}{more}")
 
 
-def _kinds_of(logs: LogFiles) -> ColumnKinds:
-    seen = ColumnKinds()
+def _kinds_of(logs: LogFiles, decimal: str) -> ColumnKinds:
+    seen = ColumnKinds(decimal)
     for number, file in enumerate(logs.known.files):
         try:
             _see(seen, logs, number, file)

@@ -32,9 +32,10 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     hand_over: int | None  # the version that another system is to confirm
     previous: int | None  # where a rollback goes unless another version is named
     alarms: tuple[StandingAlarm, ...]
+    can_train: bool = True  # False without a trainer: a new version can only be asked for
 
 
-def choices_of(reader: StateReader, state: ModelState, *, by_time: bool) -> Choices:
+def choices_of(reader: StateReader, state: ModelState, *, by_time: bool, can_train: bool = True) -> Choices:
     """What may be asked of a model in this state; `by_time` is False for windows of rows."""
     build, hand_over = state.build, state.hand_over
     waits = state.phase is Phase.AWAITING_APPROVAL and build is not None
@@ -44,6 +45,7 @@ def choices_of(reader: StateReader, state: ModelState, *, by_time: bool) -> Choi
         hand_over=None if hand_over is None else hand_over.version,
         previous=state.previous,
         alarms=tuple(_standing_alarm(state, alarm, by_time=by_time) for alarm in raised),
+        can_train=can_train,
     )
 
 

@@ -48,6 +48,7 @@ class ModelKeys(msgspec.Struct, frozen=True):
     window: WindowKeys = WindowKeys()
     detect: DetectKeys = DetectKeys()
     serving: str = "embedded"
+    trainer: object = ""  # None: nothing is built
 
     @classmethod
     def of(cls, stored: object) -> ModelKeys:
@@ -82,6 +83,10 @@ class ConfigInForce:
     def by_rows(self, model: str) -> bool:
         """Whether a model's windows count rows."""
         return self._keys(model).window.rows is not None
+
+    def can_train(self, model: str) -> bool:
+        """Whether a model has a trainer."""
+        return self._keys(model).trainer is not None
 
     def is_external(self, model: str) -> bool:
         """Whether another system serves a model."""

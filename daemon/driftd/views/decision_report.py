@@ -12,7 +12,7 @@ from driftd.decisions import Severity
 from driftd.events import Event
 from driftd.formatting import format_time
 from driftd.paths import Places
-from driftd.records import ModelState
+from driftd.records import ModelState, Phase
 from driftd.registry import ManifestError, Registry
 from driftd.registry.version_quality import SegmentQuality
 from driftd.sentences.alarms import kind_name, sentence
@@ -173,7 +173,14 @@ def decision_report(
         steps=steps,
         omitted=omitted,
         stages=stages_in_words(view.stages if isinstance(view.stages, list) else []),
-        commands=report_commands(reader, subject.state, view, features=subject.features, by_time=subject.by_time),
+        commands=report_commands(
+            reader,
+            subject.state,
+            view,
+            features=subject.features,
+            by_time=subject.by_time,
+            can_train=config.can_train(subject.model),
+        ),
         has_opinion=raised is not None
         and raised.report is not None
         and places.report(raised.model, raised.id).is_file(),
@@ -204,9 +211,19 @@ def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
     line = subject.line
     if line is not None:
         parts = parts_of(line.model, line.event, line.reason, line.decision_figures)
-        return parts.what, parts.sure, parts.next if subject.is_current else FOLLOWED, parts.figures
+        return parts.what, parts.sure, _following(subject, parts.next), parts.figures
     assert subject.raised is not None  # see _subject
     return sentence(subject.raised.sentence), "", "", ""
+
+
+def _following(subject: _Subject, said: str) -> str:
+    """What happens next, unless more is known by now than when it was said."""
+    state, alarm = subject.state, subject.alarm
+    if alarm is not None and state is not None and state.champion == alarm.version and state.build is not None:
+        number = state.build.candidate
+        if state.phase is Phase.AWAITING_APPROVAL and number is not None:
+            return f"Version {number} waits for a person to approve it."
+    return said if subject.is_current else FOLLOWED
 
 
 def _since(subject: _Subject) -> str:

@@ -189,7 +189,9 @@ def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, b
     return ModelHead(
         **msgspec.structs.asdict(status),
         attention=needed,
-        choices=choices_of(reader, state, by_time=not config.by_rows(state.model)),
+        choices=choices_of(
+            reader, state, by_time=not config.by_rows(state.model), can_train=config.can_train(state.model)
+        ),
         window_seconds=config.window_seconds(state.model),
         rows=rows,
         rows_sentence=rows.sentence,

@@ -23,13 +23,19 @@ class ReportCommand(msgspec.Struct, frozen=True):
 
 
 def report_commands(
-    reader: StateReader, state: ModelState | None, view: DecisionView, *, features: Sequence[str], by_time: bool
+    reader: StateReader,
+    state: ModelState | None,
+    view: DecisionView,
+    *,
+    features: Sequence[str],
+    by_time: bool,
+    can_train: bool,
 ) -> list[ReportCommand]:
     """What may be asked now; always how to see the whole decision. `features` may be silenced."""
     whole = _explain(view)
     if state is None:
         return [whole]
-    choices, model = choices_of(reader, state, by_time=by_time), shlex.quote(state.model)
+    choices, model = choices_of(reader, state, by_time=by_time, can_train=can_train), shlex.quote(state.model)
     found = _about_version(choices, model)
     if view.alarm is not None and any(alarm.id == view.alarm.id for alarm in choices.alarms):
         found += _about_alarm(view.alarm, model, choices, features)
@@ -63,7 +69,8 @@ def _about_alarm(alarm: StoredAlarm, model: str, choices: Choices, features: Seq
             ReportCommand(f'driftd silence {model} {named} --why "..."', "this feature raises no alarm for a week")
         )
     if alarm.kind != "quality":
-        found.append(ReportCommand(f"driftd retrain {model}", "a new version is built and compared"))
+        effect = "a new version is built and compared" if choices.can_train else "a new version is asked for"
+        found.append(ReportCommand(f"driftd retrain {model}", effect))
     return found
 
 

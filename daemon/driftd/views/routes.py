@@ -139,6 +139,7 @@ class PageWiring:
     metrics: ExportedValues  # the metrics
     now: Callable[[], float]
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
+    ended: float | None = None  # of a replay that is over: its end, epoch seconds, which the page takes for now
 
 
 class PageFiles(StaticFiles):
@@ -300,6 +301,8 @@ class StatusPage:
         """The answer with its tag, or only that nothing changed. In a thread: metrics and health go on beside it."""
         question = f"{request.url.path}?{request.url.query}"
         headers = {"Cache-Control": "no-cache", "Driftd-Last-Round": f"{self._wiring.last_round():.3f}"}
+        if self._wiring.ended is not None:
+            headers["Driftd-Ended"] = f"{self._wiring.ended:.3f}"
         try:
             answer = await asyncio.to_thread(self._shelf.answer, question, ask)
         except (StateAbsentError, StateUnreadableError) as error:

@@ -21,7 +21,7 @@ from driftd_detectors.outcome_rows import stack_outcomes, take_outcomes
 from driftd_detectors.performance.cohort_loss import label_weights
 from driftd_detectors.performance.curves import quality_charts
 from driftd_detectors.performance.label_delay import LabelDelay, worth_weighing
-from driftd_detectors.performance.losses import metric_value, value_of
+from driftd_detectors.performance.losses import BINARY, metric_value, value_of
 from driftd_detectors.performance.segments import segment_columns
 from driftd_detectors.reference import Reference, take_columns
 from driftd_detectors.schema import METRICS, Schema, display_name, is_own
@@ -86,6 +86,7 @@ def run(arguments: Arguments) -> dict[str, object]:
             if any(value is not None for value in series)
         },
         "metric": display_name(metric),
+        "positive": _positive_class(manifest.schema),
         "charts": dataclasses.asdict(quality_charts(whole.outcomes, whole.weights)),
         "segments": _segments(reference, whole),
     }
@@ -122,6 +123,11 @@ def _take_rows(cohort: Cohort, most: int, reference: Reference) -> _Rows:
     return _Rows(columns, outcomes, np.ones(outcomes.rows))
 
 
+def _positive_class(schema: Schema) -> str | None:
+    """The class that scores, curves, precision and recall of two classes are about."""
+    return schema.classes[1] if len(schema.classes) == BINARY else None
+
+
 def _metric_of(reference: Reference) -> str:
     """What segments are told in: what is watched, but for a user's own function, which runs elsewhere."""
     return next((name for name in (reference.loss, *reference.losses) if not is_own(name)), reference.loss)
@@ -153,7 +159,8 @@ def _segments(reference: Reference, rows: _Rows) -> list[dict[str, object]]:
         usual = math.nan if own is None else value_of(metric, own.mean)
         found.append((segment.name, len(places), int(inside.labelled.sum()), value, usual))
     whole = metric_value(metric, rows.outcomes, rows.weights)
-    usual = value_of(metric, reference.losses[metric].mean)
+    known = reference.losses.get(metric)  # none where the reference is a log without labels
+    usual = math.nan if known is None else value_of(metric, known.mean)
     sign = 1.0 if value_of(metric, 0.0) < value_of(metric, 0.1) else -1.0  # of a metric that is better when lower
     found.sort(key=lambda line: -sign * (line[3] - line[4]) if math.isfinite(line[3] - line[4]) else math.inf)
     everything = ("", rows.outcomes.rows, int(rows.outcomes.labelled.sum()), whole, usual)

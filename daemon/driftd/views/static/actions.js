@@ -2,7 +2,7 @@
 import { make } from "./dom.js";
 import { confirm } from "./confirm.js";
 import { ask as logIn } from "./login.js";
-import { capital, plain } from "./words.js";
+import { capital, plain, present } from "./words.js";
 import * as session from "./session.js";
 
 const served = (model) => (model.version ? `version ${model.version} goes on serving` : "no version serves");
@@ -31,9 +31,11 @@ const ACTIONS = {
     consequence: (model, { version }) => `driftd takes it that the other system serves version ${version} from now on.`,
   },
   retrain: {
-    title: () => "Retrain",
+    title: (model) => (model.choices.can_train ? "Retrain" : "Ask for a new version"),
     of: (model) => !model.choices.awaits_approval,
-    consequence: (model) => model.blocked
+    consequence: (model) => !model.choices.can_train
+      ? `No trainer is configured, so nothing is built: a new version is asked for where the model is trained; ${served(model)}.`
+      : model.blocked
       ? `A build is wanted, and waits until the data pipeline is whole (${model.blocked}); ${served(model)}.`
       : `A build begins, past the cool-down and the budget; ${served(model)} until a new one wins its gate.`,
   },
@@ -102,19 +104,21 @@ export function button(model, kind, preset = {}) {
 
 /** What makes sense of a model now, on the first screen: what waits for a person. */
 export function urgent(model) {
-  if (!model.choices) return [];
+  if (!model.choices || present.ended) return [];
   const waits = ["approve", "reject", "confirm"].filter((kind) => ACTIONS[kind].of(model)).map((kind) => button(model, kind));
   return [...waits, ...drifted(model).slice(0, 2).map((feature) => button(model, "silence", { feature }))];
 }
 
 /** Everything that may be asked of a model, with how to get the right where it is lacking. */
 export function actions(model) {
+  if (present.ended) return [make("p", { class: "dim" }, "This replay is over: nothing can be asked of it.")];
   const kinds = Object.keys(ACTIONS).filter((kind) => ACTIONS[kind].of(model));
   return [make("p", { class: "buttons" }, kinds.map((kind) => button(model, kind))), obstacle()];
 }
 
 /** The sentence below buttons that are off, with the way in; nothing for who may act. */
 export function obstacle() {
+  if (present.ended) return null;
   const why = session.who.known ? session.obstacle() : "";
   if (!why) return null;
   return make("p", { class: "dim obstacle", id: "obstacle" }, why, " ", session.mayLogIn() ? make("button", { type: "button", class: "quiet", "data-key": "obstacle-login", click: logIn }, "Log in") : null);

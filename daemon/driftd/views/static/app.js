@@ -1,6 +1,6 @@
 // The page: which view is shown, how it stays up to date, and what is said when the daemon is not well.
 import { make } from "./dom.js";
-import { moment, said, span, tick } from "./words.js";
+import { moment, now, present, said, span, tick } from "./words.js";
 import { ask, pulse } from "./asking.js";
 import * as theme from "./theme.js";
 import { place } from "./places.js";
@@ -86,6 +86,9 @@ function missing(path) {
 /** The bands above every view: a daemon that is silent, a refused config, the override. */
 function notice(standing, answer, error, host = []) {
   const bands = [];
+  if (present.ended) {
+    bands.push(band("over", "This is a finished replay.", ["It ended on ", moment(present.ended), ", and all times are told as of then. No daemon runs, so nothing can be asked of it."]));
+  }
   if (error) {
     const last = pulse.answered;
     bands.push(band("act", error.unanswered ? error.message : "driftd does not answer.",
@@ -101,7 +104,7 @@ function notice(standing, answer, error, host = []) {
     bands.push(band("act", "The config file was refused; the one before stays in force.", [standing.refused.split("\n")[0], " ", make("a", { href: "#/config" }, "All of it")]));
   }
   const override = standing?.override;
-  if (override && !(override.expires && Date.parse(override.expires) < Date.now())) {
+  if (override && !(override.expires && Date.parse(override.expires) / 1000 < now())) {
     const until = override.expires ? [" Until ", moment(Date.parse(override.expires) / 1000), "."] : "";
     bands.push(band("watch", `Override in force: ${override.sentence}.`, [override.reason ?? "", until]));
   }
@@ -109,9 +112,10 @@ function notice(standing, answer, error, host = []) {
   if (notices.dataset.text !== text) { notices.dataset.text = text; notices.replaceChildren(...bands); }
   document.body.classList.toggle("stale", Boolean(error));
   const state = document.getElementById("pulse");
-  const words = error ? "no answer" : quiet > QUIET ? "main loop quiet" : "live";
+  const words = error ? "no answer" : present.ended ? "finished replay" : quiet > QUIET ? "main loop quiet" : "live";
   state.textContent = words;
-  state.className = `pulse ${error || quiet > QUIET ? "act" : "ok"}`;
+  state.className = `pulse ${error || quiet > QUIET ? "act" : present.ended ? "" : "ok"}`;
+  document.getElementById("session").hidden = Boolean(present.ended);
   state.title = answer ? `Last answer ${said(pulse.answered)}; looked at every ${EVERY / 1000} s` : "";
 }
 

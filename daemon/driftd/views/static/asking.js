@@ -1,5 +1,6 @@
 // Questions to the daemon. An answer that has not changed is not sent again (ETag), and is told apart here.
 import * as session from "./session.js";
+import { present } from "./words.js";
 
 const kept = new Map(); // by question: {tag, data}
 const MOST = 40;
@@ -10,6 +11,7 @@ export async function ask(question) {
   const before = kept.get(question);
   const response = await fetch(question, { headers: session.headers(before?.tag ? { "If-None-Match": before.tag } : {}), cache: "no-store" });
   pulse.round = Number(response.headers.get("Driftd-Last-Round")) || pulse.round;
+  present.ended = Number(response.headers.get("Driftd-Ended")) || null;
   if (response.status === 304) { answered(); return { data: before.data, isNew: false, status: 200 }; }
   if (response.status === 401 || response.status === 403) {
     if (session.token()) await session.refresh();

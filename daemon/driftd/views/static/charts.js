@@ -6,6 +6,8 @@ import { colour } from "./theme.js";
 
 const HEIGHT = 230;
 const TABLE_ROWS = 60;
+const LISTED = 40; // marks below a chart, and those that may bear numbers
+const AFTER = 0.1; // share of the axis by which marks may lie behind the last point
 const MARKS = { alarm: "drift", quality_fault: "drift", build_started: "busy", build_failed: "drift", challenger_rejected: "watch", promoted: "ok", rolled_back: "drift", pinned: "watch", adopted: "ok", confirmed: "ok" };
 const living = new Set(); // charts on the page: those that were taken off are destroyed at the next drawing
 
@@ -16,17 +18,18 @@ const living = new Set(); // charts on the page: those that were taken off are d
 export function chart({ name, label, words, x, series, marks = [], format = figure, range = null }) {
   const box = make("div", { class: "plot", tabindex: "0", role: "img", "aria-label": `${label}. ${words} Left and right move along it; the table below tells every point.`, "data-key": name });
   sweep();
+  const drawn = within(marks, x);
   const bands = series.flatMap((one) => (one.band ? one.band : []));
   const data = [x, ...series.map((one) => one.values), ...bands];
   const options = {
     width: 600, height: HEIGHT, padding: [14, 8, 0, 0],
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { live: true, markers: { width: 2 } },
-    scales: { x: { time: true }, y: { range: range ?? undefined } },
+    scales: { x: { time: true, range: (_, least, most) => [least, Math.max(most, ...drawn.map((one) => one.at))] }, y: { range: range ?? undefined } },
     axes: [axis({ size: 48, values: (_, ticks) => ticks.map((at, place) => tickWords(at, ticks[place - 1], ticks)) }), axis({ size: 56, values: (_, ticks) => ticks.map(format) })],
     series: [{ value: (_, at) => (at === null ? "–" : said(at)) }, ...series.map((one) => line(one, format)), ...bands.map(() => ({ show: true, label: "", class: "unsaid", width: 0, points: { show: false } }))],
     bands: bandsOf(series),
-    hooks: { draw: [(plot) => drawMarks(plot, marks)], ready: [(plot) => plot.setLegend({ idx: x.length - 1 })] },
+    hooks: { draw: [(plot) => drawMarks(plot, drawn)], ready: [(plot) => plot.setLegend({ idx: latest(x, series) })] },
   };
   const start = () => {
     if (!box.isConnected || box.clientWidth === 0) return;
@@ -38,8 +41,20 @@ export function chart({ name, label, words, x, series, marks = [], format = figu
   requestAnimationFrame(start);
   return make("figure", { class: "chart" },
     make("figcaption", null, make("strong", null, label), " ", make("span", { class: "dim" }, words)),
-    box, markList(marks),
+    box, markList(marks, drawn),
     fold(`table-${name}`, "As a table", () => asTable(label, x, series, format)));
+}
+
+/** The marks that belong into the chart: an axis of old windows is not stretched to what a replay decides today. */
+function within(marks, x) {
+  const end = x.at(-1) + (x.at(-1) - x[0]) * AFTER;
+  return marks.filter((one) => one.at <= end);
+}
+
+/** The place of the last point that the first series has: later ones may still wait for their labels. */
+function latest(x, series) {
+  const last = series[0].values.findLastIndex((one) => one !== null && one !== undefined);
+  return last < 0 ? x.length - 1 : last;
 }
 
 function sweep() {
@@ -97,7 +112,7 @@ function drawMarks(plot, marks) {
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    if (marks.length <= 40 && left - said > 16 * devicePixelRatio) {
+    if (marks.length <= LISTED && left - said > 16 * devicePixelRatio) {
       said = left;
       ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
       ctx.textAlign = "center";
@@ -107,11 +122,12 @@ function drawMarks(plot, marks) {
   ctx.restore();
 }
 
-function markList(marks) {
+function markList(marks, drawn) {
   if (!marks.length) return null;
-  const shown = marks.slice(-40);
-  return make("ol", { class: "marks", "aria-label": "Marked in the chart" }, shown.map((one, place) => make("li", { class: MARKS[one.event] ?? "" },
-    make("span", { class: "number" }, marks.length <= 40 ? place + 1 : ""),
+  const shown = marks.slice(-LISTED), numbered = drawn.length <= LISTED;
+  const some = shown.length < marks.length ? make("li", { class: "dim" }, `The latest ${LISTED} of ${marks.length} decisions:`) : null;
+  return make("ol", { class: "marks", "aria-label": "Marked in the chart" }, some, shown.map((one) => make("li", { class: MARKS[one.event] ?? "" },
+    make("span", { class: "number" }, numbered && drawn.includes(one) ? drawn.indexOf(one) + 1 : ""),
     make("a", { href: `#/decision/${one.id}` }, `${plain(one.event)}${one.kind ? ` (${kind(one.kind)})` : ""}${one.event === "promoted" && one.version ? ` ${one.version}` : ""}`),
     " ", make("span", { class: "dim" }, moment(one.at, { short: true })))));
 }

@@ -1,6 +1,6 @@
 // The config in force: its hash and time, the override, the last refusal, and every config that was read.
 import { fold, make, table } from "./dom.js";
-import { moment } from "./words.js";
+import { moment, now } from "./words.js";
 
 export const title = () => "Config";
 
@@ -32,7 +32,7 @@ function fact(name, value) {
 function override(found) {
   const heading = make("h2", null, "Override");
   if (!found) return make("section", null, heading, make("p", { class: "dim" }, "None. A person can pause, pin, silence, approve or reject in the section ", make("code", null, "override"), " of the config file."));
-  const lapsed = found.expires && Date.parse(found.expires) < Date.now();
+  const lapsed = found.expires && Date.parse(found.expires) / 1000 < now();
   return make("section", null, heading, make("p", { class: "sentence" }, lapsed ? "Lapsed: " : "In force: ", found.sentence),
     make("p", null, found.reason ?? "", found.expires ? [lapsed ? " It ended " : " It ends by itself ", moment(Date.parse(found.expires) / 1000), "."] : " It has no end: it stays until it is taken out."));
 }

@@ -1,6 +1,6 @@
 // One model: what is wrong first, then performance, evidence, features, versions, and what was decided.
 import { fold, make } from "./dom.js";
-import { capital, evidence, figure, kind as said, moment, plain, share } from "./words.js";
+import { capital, evidence, figure, kind as said, moment, plain, present, share } from "./words.js";
 import { attention, bar, chips, decisions } from "./fleet.js";
 import { aligned, chart } from "./charts.js";
 import { heat } from "./heat.js";
@@ -140,13 +140,14 @@ function measured(model, where) {
 }
 
 function sample(model, where) {
+  if (present.ended) return make("p", { class: "dim" }, "Rows are not shown of a replay.");
   const asked = question(model, "rows", lookedAt(model, where));
   const text = session.who.name ? null : make("p", { class: "dim" }, "Rows are the data of your users: they are shown only to who is logged in, and where the config allows it.");
   return [about(model, where), text, look(asked, "Show a sample of rows", (value) => rows(value, asked))];
 }
 
 function alarms(model) {
-  if (!model.alarms.length) return make("p", { class: "dim" }, "None so far.");
+  if (!model.alarms.length) return make("p", { class: "dim" }, model.extent.span === "range" ? "None in this range." : "None so far.");
   return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
     make("span", { class: "at" }, moment(one.happened_at, { short: true })),
     make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(said(one.kind))}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),

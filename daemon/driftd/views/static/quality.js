@@ -2,7 +2,6 @@
 import { draw, fold, make, table } from "./dom.js";
 import { chart } from "./charts.js";
 import { figure } from "./words.js";
-import { capital } from "./words.js";
 
 const COLOURS = ["series-1", "series-2", "series-3", "series-4", "series-5"];
 const WORSE = 0.1; // share of the usual value from which a segment is marked
@@ -15,7 +14,7 @@ export function quality(value) {
     make("p", { class: "dim" }, sentence(value)),
     segments(value),
     metrics(value),
-    curves(value.charts),
+    curves(value.charts, value.positive),
     value.charts.confusion ? confusion(value.charts.confusion) : null,
     value.charts.residuals ? residuals(value.charts.residuals) : null,
   ];
@@ -47,6 +46,7 @@ function isHigherBetter(value) {
 function metrics(value) {
   const names = Object.keys(value.metrics);
   return make("div", null, make("h3", null, "Metrics"),
+    value.positive ? make("p", { class: "dim" }, `Precision, recall, F1 and the curves below are of the class ${value.positive}; a score is its probability.`) : null,
     table("Metrics of all these rows", ["Metric", "All these rows"], names.map((name) => [name, figure(value.metrics[name].all)])),
     value.at.length > 1 ? make("div", { class: "multiples" }, names.map((name, place) => chart({
       name: `quality-${name}`, label: name, words: "by window", x: value.at,
@@ -54,11 +54,11 @@ function metrics(value) {
     }))) : null);
 }
 
-function curves({ roc, precision_recall: pr, calibration }) {
+function curves({ roc, precision_recall: pr, calibration }, positive) {
   const found = [
     roc ? curve("ROC", "false positive rate", "true positive rate", roc.x, roc.y, true) : null,
     pr ? curve("Precision and recall", "recall", "precision", pr.x, pr.y, false) : null,
-    calibration ? curve("Calibration", "mean score", "share of the second class", calibration.map((one) => one.score), calibration.map((one) => one.share), true, true) : null,
+    calibration ? curve("Calibration", "mean score", `share of ${positive}`, calibration.map((one) => one.score), calibration.map((one) => one.share), true, true) : null,
   ].filter(Boolean);
   return found.length ? make("div", { class: "multiples" }, found) : null;
 }
@@ -78,7 +78,7 @@ function curve(label, across, up, x, y, diagonal, dots = false) {
       dots ? x.map((value, place) => draw("circle", { class: "dot", cx: at(value), cy: top(y[place]), r: 3 })) : null,
       ticks.map((tick) => [draw("text", { x: at(tick), y: SIDE - PAD + 13, "text-anchor": "middle" }, String(tick)), draw("text", { x: PAD - 5, y: top(tick) + 4, "text-anchor": "end" }, String(tick))]),
       draw("text", { x: (SIDE + PAD) / 2, y: SIDE - 3, "text-anchor": "middle" }, across)),
-    make("p", { class: "dim" }, `${capital(up)} over ${across}.`),
+    make("p", { class: "dim" }, `${up.charAt(0).toUpperCase()}${up.slice(1)} over ${across}.`),
     fold(`table-${label}`, "As a table", () => table(label, [across, up], x.map((value, place) => [figure(value), figure(y[place])]))));
 }
 

@@ -1,6 +1,14 @@
 // How times and figures are said. Times stand in the reader's zone; UTC is in the title.
 import { make } from "./dom.js";
 
+/** A replay that is over stands still at its end: times are told as of then. Null while a daemon runs. */
+export const present = { ended: null };
+
+/** The present, epoch seconds. */
+export function now() {
+  return present.ended ?? Date.now() / 1000;
+}
+
 const SECOND = 1, MINUTE = 60, HOUR = 3600, DAY = 86400;
 
 /** A moment as `<time>`: in the reader's zone, UTC on hover. */
@@ -15,7 +23,7 @@ export function moment(at, { short = false } = {}) {
 export function said(at, short = false) {
   const date = new Date(at * 1000);
   const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  const year = !present.ended && date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
   const options = { month: "short", day: "numeric", ...year, ...(short && year.year ? {} : clock) };
   return new Intl.DateTimeFormat(undefined, options).format(date);
 }
@@ -36,7 +44,7 @@ export function tick() {
 }
 
 function since(at) {
-  const seconds = Date.now() / 1000 - at;
+  const seconds = now() - at;
   return seconds < -MINUTE ? `in ${span(-seconds)}` : seconds < 10 ? "just now" : `${span(seconds)} ago`;
 }
 
