@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 POSTGRES = Path("/usr/lib/postgresql/15/bin")  # Debian's
 SERVERS = Path(os.environ.get("DRIFTD_SERVERS", ROOT / ".venv-servers"))  # `make test` installs it
 _POLL_SECONDS = 0.1
+_COMPILE_ONCE = {"PYTHONDONTWRITEBYTECODE": ""}  # set-up compiles nothing of theirs: their first start does
 
 
 def free_port() -> int:
@@ -136,6 +137,7 @@ def spark_connect(folder: Path, python: Path = Path(sys.executable), memory: str
     port = free_port()
     settings = {
         "spark.ui.enabled": "false",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # it lives too short to optimise
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.shuffle.partitions": "4",
@@ -178,7 +180,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         folder / "artefacts",
     ]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with running([*command, *store], port, folder / "log.txt", quiet):
+    alone = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # else eight more processes, which load MLflow each
+    with running([*command, *store], port, folder / "log.txt", {**quiet, **alone, **_COMPILE_ONCE}):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -188,5 +191,5 @@ def object_store(folder: Path) -> Iterator[str]:
     program = server_program("moto_server")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    with running([program, "-H", "127.0.0.1", "-p", str(port)], port, folder / "log.txt"):
+    with running([program, "-H", "127.0.0.1", "-p", str(port)], port, folder / "log.txt", _COMPILE_ONCE):
         yield f"http://127.0.0.1:{port}"

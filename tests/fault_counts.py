@@ -21,6 +21,7 @@ from driftd.paths import Places
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from limits import HANG, time_limit, wait
+from warm_programs import Process, start_driftd
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
@@ -54,8 +55,17 @@ class Counts:
 
 
 @contextmanager
-def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[Process]:
     """A real `driftd run`, killed at the end; `before` are words before its command, `more` its environment."""
+    process: Process
+    if not before and not more:
+        process = start_driftd(["run", "--config", str(path)], environment(), log or Path(os.devnull))
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+        return
     with (log or Path(os.devnull)).open("ab") as written:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,10 +25,31 @@ from driftd.records import (
     HandOver,
     ModelState,
     OpenAlarm,
+    Phase,
     RefreshState,
     RegistryState,
     Trigger,
 )
+
+Record = TypeVar("Record")
+
+
+def replace(record: Record, **changes: Any) -> Record:
+    """As `dataclasses.replace`, a few times faster: half of the time of the graph of policy went there."""
+    read, places = _layout(type(record))
+    values = list(read(record))
+    for name, value in changes.items():
+        values[places[name]] = value
+    return type(record)(*values)
+
+
+@cache
+def _layout(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], dict[str, int]]:
+    """What reads all fields of a record, and where each of them stands."""
+    names = [field.name for field in fields(kind)]
+    assert len(names) > 1, kind  # of a single name the reader gives no tuple
+    return attrgetter(*names), {name: place for place, name in enumerate(names)}
+
 
 DAY, NOW = 86_400.0, 1_800_000_000.0
 SPAN = 8 * DAY  # times further away than that are alike
@@ -76,6 +101,20 @@ class World:
 
 
 Step = tuple[str, Finding, bool, bool]  # name, finding, whether labels are there, whether retraining is paused
+
+
+def is_attended(world: World) -> bool:
+    state = world.state
+    if any(order.stands(NOW) for order in state.orders):
+        return True  # a person holds it, and knows until when
+    if any(alarm.acknowledged is not None and alarm.acknowledged.until > NOW for alarm in state.open_alarms):
+        return True
+    at_work = state.phase is Phase.RETRAINING and state.build is not None and state.build.step in AT_WORK
+    return at_work or state.phase is Phase.AWAITING_APPROVAL or not world.stands
+
+
+def limit(world: World) -> float:
+    return REPORTS[min(world.times_told, len(REPORTS) - 1)]
 
 
 def later(world: World) -> World:

@@ -134,13 +134,13 @@ class Host(Systemd):
         made = f"driftd init orders.parquet --target y --window 50 --state-dir {STATE} --output {CONFIG} --force"
         return self("bash", "-ec", f"cd /srv/rows; chmod 700 /srv/rows; {made}")
 
-    def begin(self, config: str = MODEL, drop_in: str = "") -> None:
-        """Both services from version 1 and nothing else, with this config."""
+    def begin(self, config: str = MODEL, drop_in: str = "", *, server: bool = True) -> None:
+        """Both services, or the daemon alone, from version 1 and nothing else, with this config."""
         self.stop()
         self("bash", "-ec", f"rm -rf {STATE}; cp -a {STATE}.first {STATE}; rm -rf /etc/systemd/system/driftd.service.d")
         self.configure(config)
         self.drop_in(drop_in)
-        self("systemctl", "start", "driftd-serve", "driftd")
+        self("systemctl", "start", *(["driftd-serve"] if server else []), "driftd")
 
     def stop(self) -> None:
         """End both services."""

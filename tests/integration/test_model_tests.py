@@ -6,14 +6,20 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import msgspec
 import pytest
 
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.training.jobs import JobLimits, JobResult, start_job
+from driftd.training.tasks.model_tests import describe_report
+from driftd.training.tested_model import SessionOrder
+from driftd.training.user_tests import TestReport
+from driftd_processes import environment
 from limits import wait
 from loop_world import CONFIG, MODEL, World
+from warm_programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -24,17 +30,13 @@ PASSES = dedent("""
         assert set(snapshot.features) == {"a", "b", "c"}
         assert len(snapshot.frame(since=model.seen_until)) < len(snapshot)
 """)
-SESSIONS = {
+SESSIONS = {  # each in a job and a process of its own
     "passes": (PASSES, True, "1 of 1 tests passed"),
     "fails": (
         "def test_it(model):\n    assert model.version == 7\n\ndef test_other(): pass\n",
         False,
         "1 of 2 tests failed: ",
     ),
-    "is_empty": ("x = 1\n", False, "pytest collected no test from "),
-    "cannot_be_imported": ("import no_such_module\n", False, "1 of 1 tests failed: "),
-    "is_skipped": ("import pytest\n\ndef test_it(): pytest.skip('no')\n", False, "no test ran: all 1 were skipped"),
-    "exits": ("import sys\n\ndef test_it(): sys.exit(0)\n", False, "1 of 1 tests failed: "),
     "ends_at_once": (
         "import os\n\ndef test_it(): os._exit(0)\n",
         False,
@@ -50,8 +52,21 @@ SESSIONS = {
         False,
         "the tests were ended after 20 s (stages.test.timeout)",
     ),
-    "asks_for_what_is_not_there": ("def test_it(modell): pass\n", False, "fixture 'modell' not found"),
 }
+REFUSED = {  # what ends well, but is no success: one process reports on all of them
+    "is_empty": ("x = 1\n", "pytest collected no test from "),
+    "cannot_be_imported": ("import no_such_module\n", "1 of 1 tests failed: "),
+    "is_skipped": ("import pytest\n\ndef test_it(): pytest.skip('no')\n", "no test ran: all 1 were skipped"),
+    "exits": ("import sys\n\ndef test_it(): sys.exit(0)\n", "1 of 1 tests failed: "),
+    "asks_for_what_is_not_there": ("def test_it(modell): pass\n", "fixture 'modell' not found"),
+}
+PROGRAM = """
+from pathlib import Path
+from driftd.training.user_tests import main
+
+for order in sorted(Path().glob("*.order.json")):
+    main(order)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +111,40 @@ def test_a_session_ends_with_a_sentence(world: World, tmp_path: Path, name: str)
     assert result.ok, result.error
     assert result.value["passed"] is passes, result.value
     assert sentence in result.value["sentence"]
+
+
+@pytest.fixture(scope="module")
+def reports(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TestReport]:
+    """What the process of tests reports on each session that is refused."""
+    folder = tmp_path_factory.mktemp("sessions")
+    (folder / "sessions.py").write_text(PROGRAM)
+    manifest = Registry(world.places).manifest(MODEL, 1)
+    for name, (code, _) in REFUSED.items():
+        (folder / f"test_{name}.py").write_text(code)
+        order = SessionOrder(
+            model=MODEL,
+            state_dir=str(world.places.root),
+            candidate=1,
+            champion=1,
+            snapshot=manifest.snapshot,
+            allow_joblib=False,
+            functions=(),
+            tests=str(folder / f"test_{name}.py"),
+            report=str(folder / f"{name}.report.json"),
+        )
+        (folder / f"{name}.order.json").write_bytes(msgspec.json.encode(order))
+    ended = run_program(folder / "sessions.py", environment(), folder)
+    assert ended.returncode == 0, ended.stderr
+    return {
+        name: msgspec.json.decode((folder / f"{name}.report.json").read_bytes(), type=TestReport) for name in REFUSED
+    }
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_session_without_a_passed_test_is_refused(reports: dict[str, TestReport], name: str) -> None:
+    """Tests that could not run, were skipped or left their process have not passed; the sentence says why."""
+    assert not reports[name].has_passed
+    assert REFUSED[name][1] in describe_report(reports[name])
 
 
 def test_what_tests_print_is_bounded(world: World, tmp_path: Path) -> None:

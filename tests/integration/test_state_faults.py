@@ -40,13 +40,14 @@ class Trial:
     error: str
     windows: int = 0
 
-    def go_on(self, at: float | None = None) -> None:
-        """A window's rows come while the disk fails; with the disk whole again, they are checked."""
+    def go_on(self, windows: int, at: float | None = None) -> None:
+        """The rows of windows come while the disk fails; with the disk whole again, all are checked."""
         with fail_calls(self.process_id, self.call, self.error, *state_files(self.places)):
-            live(self.application, FIRST + self.windows, at)
-            self.windows += 1
+            for _ in range(windows):
+                live(self.application, FIRST + self.windows, at)
+                self.windows += 1
             time.sleep(FAULT_SECONDS)
-        wait(lambda: len(window_indices(self.places, MODEL)) == self.windows, "the window is checked")
+        wait(lambda: len(window_indices(self.places, MODEL)) == self.windows, "the windows are checked")
 
     def until(self, event: str) -> None:
         """Let the disk fail and mend in turns until something was decided."""
@@ -77,8 +78,11 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("together", [3, pytest.param(1, marks=pytest.mark.soak)])  # windows within one fault
 @pytest.mark.parametrize(("call", "error"), FAULTS)
-def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: Path, call: str, error: str) -> None:
+def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(
+    config: Path, call: str, error: str, together: int
+) -> None:
     """From the first window to the end of probation, whatever fails: windows are checked and versions swapped once."""
     places, log = Places(config.parent / "state"), config.parent / "log"
     with (
@@ -88,11 +92,11 @@ def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: 
     ):
         wait(lambda: http.get("/-/ready").status_code == 200, "the first round")
         trial = Trial(places, process.pid, http, application, call, error)
-        for _ in range(TURNED):
-            trial.go_on()
+        for _ in range(TURNED // together):
+            trial.go_on(together)
         trial.until("promoted")
-        for _ in range(AFTER):
-            trial.go_on(at=time.time())
+        for _ in range(AFTER // together):
+            trial.go_on(together, at=time.time())
         trial.until("confirmed")
         failures = trial.failures
         assert process.poll() is None, "it ended"

@@ -96,6 +96,11 @@ class TestReport(msgspec.Struct, kw_only=True):
     failures: list[str] = msgspec.field(default_factory=list)
     fault: str = ""  # why no test could run, in one sentence
 
+    @property
+    def has_passed(self) -> bool:
+        """Whether some test ran, and none failed or could not run."""
+        return not self.fault and not self.failed and self.passed > 0
+
     def fail(self, name: str, said: str) -> None:
         """Count a test that failed."""
         self.failed += 1

@@ -59,7 +59,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         ended, output = _run_bounded(Path(folder) / "order.json", wanted.timeout)
         found = msgspec.json.decode(report.read_bytes(), type=TestReport) if report.is_file() else None
     sentence = ended or describe_report(found)
-    passed = not ended and found is not None and not found.fault and not found.failed and found.passed > 0
+    passed = not ended and found is not None and found.has_passed
     print(sentence, flush=True)  # noqa: T201 - the log
     failures = [] if found is None else found.failures
     return {"passed": passed, "sentence": sentence, "failures": failures, "output": output}
