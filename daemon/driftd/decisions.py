@@ -232,7 +232,7 @@ MEANINGS: dict[Event, Meaning] = {
     Event.PINNED: Meaning(
         Severity.INFO,
         "Pinned by the override",
-        "The operator's override holds this version.",
+        "The operator's override keeps this version in service.",
         is_marked=True,
         swap=SwapPurpose.PIN,
     ),
@@ -296,7 +296,7 @@ MEANINGS: dict[Event, Meaning] = {
     Event.HAND_OVER_FAILED: Meaning(
         Severity.WARNING,
         "Hand-over failed",
-        "The command, the webhook or the registry that another system is told by failed; it is tried again.",
+        "The command, the webhook or the registry by which driftd tells another system failed; it is tried again.",
         by_default=True,
     ),
     Event.HAND_OVER_CONFIRMED: Meaning(
@@ -305,7 +305,7 @@ MEANINGS: dict[Event, Meaning] = {
     Event.HAND_OVER_TAKEN_BACK: Meaning(
         Severity.WARNING,
         "Hand-over taken back",
-        "Nobody confirmed that the version serves: the champion of before stays, and the other system is told so.",
+        "Nobody confirmed that the version serves: the champion of before stays, and driftd tells the other system so.",
         by_default=True,
         is_marked=True,
         build=BuildOutcome.FAILED,

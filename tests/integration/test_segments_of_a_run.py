@@ -28,8 +28,11 @@ def test_an_alarm_names_the_segment_and_says_where_the_loss_comes_from(tmp_path:
     world.live(30, noisy_blue, until=lambda world: "alarm" in world.events)
     alarm = next(alarm for alarm in world.daemon.assembly.store.alarms(MODEL) if alarm.kind == "performance")
     assert "c = blue" in alarm.sentence
-    assert "Of the rise of mae by" in alarm.sentence
-    assert "most where c = blue" in alarm.sentence
+    told = world.daemon.assembly.store.decision_of_alarm(alarm.id)
+    assert told is not None
+    assert told.decision_figures.parts is not None
+    assert "Of the rise of mae by" in told.decision_figures.parts.figures
+    assert "most where c = blue" in told.decision_figures.parts.figures
     assert "c = blue" in dict(alarm.leaders)
     seen = world.daemon.models[MODEL].evidence.current.segments
     world.close()

@@ -12,7 +12,7 @@ import pytest
 from driftd.decisions import Severity
 from driftd.registry.version_quality import SegmentQuality
 from driftd.views.decision_report import ChangedPart, DecisionReport
-from driftd.views.decision_report_page import POLICY, ReportLinks, report_page
+from driftd.views.decision_report_page import POLICY, ReportLinks, links_under, report_page
 from driftd.views.metric_curve import CurveMark, MetricCurve
 from driftd.views.moved_features import MovedFeature
 from driftd.views.report_commands import ReportCommand
@@ -22,7 +22,7 @@ from driftd.views.report_steps import MOST_STEPS, ReportStep
 from driftd.views.scores import Bin
 
 EVIL = "<img src=x onerror=alert(1)>\"'&\u202e\x1b"
-LINKS = ReportLinks("http://localhost:9464/#/alarm/3", "../../reports/loans/3")
+LINKS = ReportLinks("http://localhost:9464/#/alarm/3", "http://localhost:9464/reports/loans/3")
 FEATURE = MovedFeature(
     feature="income",
     sentence="between 1 and 2: 10 % before, 40 % now",
@@ -154,6 +154,21 @@ def test_it_says_what_there_is_not() -> None:
     ):
         assert words in page
     assert "no alarm led to this" in report_page(msgspec.structs.replace(bare, alarm=None), LINKS)
+
+
+def test_an_opinion_without_an_address_is_told_without_a_link() -> None:
+    """A forwarded file links only to whole addresses; else it says where Evidently's report is."""
+    page = report_page(REPORT, ReportLinks())
+    assert "href" not in page
+    assert "driftd&#x27;s page of this alarm shows it" in page
+
+
+def test_links_are_whole_addresses() -> None:
+    """Under the address of the config, with or without a path or a slash at its end."""
+    for address in ("https://tools.example.com/driftd", "https://tools.example.com/driftd/"):
+        assert links_under(address, REPORT, "alarm/3") == ReportLinks(
+            "https://tools.example.com/driftd/#/alarm/3", "https://tools.example.com/driftd/reports/loans/3"
+        )
 
 
 def test_long_texts_are_cut() -> None:

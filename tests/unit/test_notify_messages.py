@@ -18,7 +18,7 @@ from notify_samples import NOW, decision
 def test_one_decision_is_told_in_words_and_in_figures() -> None:
     """A message holds text and blocks for people and everything that the history holds for machines."""
     output = message("team", [decision(7, Event.PROMOTED, phase_to="probation")])
-    assert output.body.text.startswith("[INFO] demand: Promoted: price has shifted")
+    assert output.body.text.startswith("[INFO] demand: Promoted: Price has shifted")
     words = encode(output.body).decode()
     assert "steady → probation" in words
     assert "driftd explain 7" in words

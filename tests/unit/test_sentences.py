@@ -23,7 +23,10 @@ from driftd_detectors.evidence.change_sentences import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-ODD = r"\b(harm|absorb\w*|wish\w*|wanted|wants|barred|anew|stuck|garbage|dial|taken for normal|nothing moved|deeds?)\b"
+ODD = (
+    r"\b(told|rest|holds?|held|harm|absorb\w*|wish\w*|want|wanted|wants|barred|anew|stuck|garbage|dial|"
+    r"taken for normal|nothing moved|deeds?)\b"
+)
 LONGEST = 220  # characters: what is read aloud in one breath or two
 CHANGED = [said for _, said in change_sentences()]
 SURE = [alarms.describe_certainty(years) for years in CERTAINTIES]
@@ -119,11 +122,19 @@ def test_certainty_is_told_by_how_rare_chance_gives_it() -> None:
 def test_a_decision_of_an_earlier_driftd_falls_back_to_its_reason() -> None:
     """Stored lines without parts have their reason, and what such an event leads to; unknown events have that alone."""
     found = parts_of("loans", "approval_wanted", "version 4 won its gate", DecisionFigures(version=4))
-    assert found.what == "version 4 won its gate."
+    assert found.what == "Version 4 won its gate."
     assert "`driftd approve loans 4`" in found.next
-    assert parts_of("loans", "of_tomorrow", "x", DecisionFigures()) == DecisionParts("x.")
+    assert parts_of("loans", "of_tomorrow", "x", DecisionFigures()) == DecisionParts("X.")
     stored = DecisionFigures.from_dict(DecisionFigures(alarm=3, parts=whole_alarm()).to_dict())
     assert parts_of("loans", "alarm", "ignored", stored) == whole_alarm()
+
+
+def test_an_alarm_of_an_earlier_driftd_says_its_attribution_in_the_figures() -> None:
+    """What was stored as one sentence is read as two parts: what changed, and where the rise comes from."""
+    stored = DecisionParts("MAE got worse. Of the rise of mae by 4, 5 % is that other rows come.", "", "", "Mean 2.")
+    said = parts_of("loans", "alarm", "ignored", DecisionFigures(parts=stored))
+    assert said.what == "MAE got worse."
+    assert said.figures == "Mean 2. Of the rise of mae by 4, 5 % is that other rows come."
 
 
 def test_estimated_performance_is_the_word_for_harm() -> None:

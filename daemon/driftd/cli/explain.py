@@ -59,6 +59,8 @@ def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None
             say(to, part)
     if decision.meaning:
         say(to, decision.meaning, "dim")
+    if decision.parts.figures and not has_alarm:
+        say(to, f"  figures: {decision.parts.figures}")
     config = f"config {decision.config_hash}" if decision.config_hash else "no config"
     say(to, f"phase {decision.phase_from} -> {decision.phase_to}; by {decision.by}; {config}")
     for name, value in decision.figures.items():
@@ -69,7 +71,8 @@ def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None
 
 def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
     say(to, f"alarm {alarm.id}: {kind_name(alarm.kind)} of {alarm.model}/{alarm.version}", "bold")
-    say(to, f"  seen: {alarm.sentence}")
+    if explanation.decision is None:  # else it stands above, with what is sure and what is next
+        say(to, f"  seen: {alarm.sentence}")
     counted = f", {explanation.rows:,} rows" if isinstance(explanation.rows, int) else ""
     say(to, f"  in the window {_window(alarm, by_rows=explanation.window_by == 'rows')}{counted}")
     say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
@@ -138,7 +141,7 @@ def _story(story: Sequence[StoryLine], decision: DecisionDetail | None, to: Cons
     for event in story:
         here = ">" if decision is not None and event.id == decision.id else " "
         name = event.event.replace("_", " ")
-        say(to, f"{here} {event.id:>4}  {format_minute(event.at)}  {name:<18}  {event.reason}")
+        say(to, f"{here} {event.id:>4}  {format_minute(event.at)}  {name:<18}  {event.sentence}")
 
 
 def _stages(stages: Sequence[StageLine], to: Console) -> None:
@@ -188,6 +191,8 @@ def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_
     with StateReader.read_only(places.state_db) as reader:
         line = None if is_alarm else _line(reader, what, name)
         alarm = _explaining_alarm(reader, what if is_alarm else line)
+        if is_alarm and alarm is not None:
+            line = reader.decision_of_alarm(alarm.id)  # None where the history is kept no longer than its alarms
         explanation = explain_decision(reader, lambda model: _by_rows(config, model), places, line, alarm)
     if as_json:
         print_json(explanation)

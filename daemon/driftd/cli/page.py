@@ -10,7 +10,7 @@ import click
 
 from driftd.cli.arguments import MODEL
 from driftd.cli.terminal import chosen_model, config_option, echo, load_config
-from driftd.config.schema import Access
+from driftd.config.schema import Access, Http
 from driftd.errors import DriftdError
 from driftd.web.local_client import CertificateError, NoAnswerError, ask, can_be_asked, local_host
 
@@ -46,11 +46,13 @@ def open_page(config_path: Path, model: str | None, only_print: bool) -> None:
 
 
 def page_address(access: Access, model: str | None = None) -> str:
-    """The address of the page on this host, or of a model's part of it."""
+    """The address of the page, that of the config or that on this host; or of a model's part of it."""
+    place = "" if model is None else f"#/model/{quote(model, safe='')}"
+    if isinstance(access, Http) and access.url is not None:
+        return f"{access.url.rstrip('/')}/{place}"
     port = access.listen.rpartition(":")[2]
     scheme = "http" if access.tls is None else "https"
     host = local_host(access.listen)
-    place = "" if model is None else f"#/model/{quote(model, safe='')}"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/{place}"
 
 

@@ -16,6 +16,7 @@ from driftd.formatting import format_duration
 from driftd.sentences.alarms import kind_name
 from driftd.store.state.records import StoredTransition
 from driftd.views.config import format_override
+from driftd.views.fleet import what_of
 from driftd.views.status import FleetStatus, ServedStatus, format_condition, not_watched, sentences
 from driftd_detectors.assessment import number as format_evidence
 
@@ -226,7 +227,7 @@ def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: 
         model = f" {decision.model}" if with_model else ""
         event = (decision.event.replace("_", " "), "bold")
         lines.append(
-            Text.assemble((at, "dim"), f"{model} ", event, f" {decision.reason}", no_wrap=True, overflow="ellipsis")
+            Text.assemble((at, "dim"), f"{model} ", event, f" {what_of(decision)}", no_wrap=True, overflow="ellipsis")
         )
     return [*lines]
 

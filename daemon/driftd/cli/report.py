@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import click
 
-from driftd.cli.page import page_address
 from driftd.cli.terminal import AbsentError, config_option, console, open_places, say
-from driftd.config.schema import Access
 from driftd.fsutil import write_durably
-from driftd.paths import Places
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateReader
-from driftd.views.decision_report import DecisionReport, decision_report
-from driftd.views.decision_report_page import ReportLinks, report_page
-from driftd.web.local_client import can_be_asked
+from driftd.views.decision_report import decision_report
+from driftd.views.decision_report_page import ReportLinks, links_under, report_page
 
 LARGEST_ID = 2**63 - 1  # that SQLite can look up
 NUMBER = click.IntRange(min=1)
@@ -58,15 +53,7 @@ def report(config_path: Path, alarm: int | None, decision: int | None, file: Pat
     if found is None:
         raise AbsentError(f"there is no {name.replace('-', ' ')}; `driftd history` lists what was decided")
     path = Path(f"{name}.html") if file is None else file
-    links = _links(config.http, places, found, name, path)
+    # Of a host's own address nobody else has anything: only one that the config names goes into the file.
+    links = ReportLinks() if config.http.url is None else links_under(config.http.url, found, name.replace("-", "/"))
     write_durably(path, report_page(found, links).encode("utf-8", "backslashreplace"))
     say(console(), f"{path}: the report of {name.replace('-', ' ')} of {found.model}")
-
-
-def _links(access: Access, places: Places, found: DecisionReport, name: str, path: Path) -> ReportLinks:
-    """The page where the daemon's address is known, and Evidently's page as it lies from the file."""
-    page = f"{page_address(access)}#/{name.replace('-', '/')}" if can_be_asked(access) else ""
-    if found.alarm is None:
-        return ReportLinks(page, "")
-    opinion = os.path.relpath(places.report(found.model, found.alarm).resolve(), path.parent.resolve())
-    return ReportLinks(page, Path(opinion).as_posix())

@@ -29,6 +29,7 @@ from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
 from driftd.store.state.reader import StateReader
+from driftd.views.fleet import what_of
 from driftd.views.lineage import Descent, descend
 from driftd.views.status import fleet_status
 from driftd.web.local_client import can_be_asked
@@ -112,11 +113,11 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
             format_minute(decision.at),
             decision.model,
             decision.event.replace("_", " "),
-            decision.reason,
+            what_of(decision),
         ]
         for decision in lines
     ]
-    print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
+    print_table(to, ["id", "when (UTC)", "model", "event", "what"], rows, long="what")
     if to.is_terminal:
         to.print()
         say(to, f"{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")

@@ -31,7 +31,13 @@ def print_table(
         table.add_column(heading, width=width, overflow="fold")
     for row in cells:
         table.add_row(*row)
-    to.print(table)
+    if to.is_terminal:
+        to.print(table)
+        return
+    with to.capture() as printed:
+        to.print(table)
+    lines = [line.rstrip() for line in printed.get().splitlines()]  # what cuts by column or by line gets no blanks
+    to.print(Text("\n".join(lines)), soft_wrap=True)
 
 
 def column_widths(

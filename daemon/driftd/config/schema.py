@@ -25,6 +25,7 @@ from driftd.config.types import (
     host_name,
     listen_address,
     model_name,
+    page_url,
     receiver_name,
     web_address,
 )
@@ -74,6 +75,11 @@ class Http(Access):
     """The daemon's own HTTP: metrics, health, reload, status, reports."""
 
     listen: Listen = Field("127.0.0.1:9464", description="host:port; changes only with a restart")
+    url: Annotated[str, AfterValidator(page_url)] | None = Field(
+        None,
+        description="the address at which people open the page, such as `https://driftd.example.com/` of a proxy; "
+        "reports that are forwarded and `driftd open` name it",
+    )
     show_rows: Flag = Field(
         default=False,
         description="the page shows samples of the rows of a window, which are the data of your users, to whoever "

@@ -192,6 +192,22 @@ def web_address(text: str) -> str:
     return text
 
 
+def page_url(text: str) -> str:
+    """The address at which people open a page: `https://host/`, with a path where a proxy has one."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        good = good and not (parts.query or parts.fragment or parts.username)
+    except ValueError:
+        good = False
+    if not good or not text.isascii() or any(character.isspace() for character in text):
+        raise ValueError(
+            f"{text!r} is no address of a page: give all of it, such as https://driftd.example.com/ or "
+            "https://tools.example.com/driftd/, without a user, a query or a fragment"
+        )
+    return text
+
+
 def without_secret(address: str) -> str:
     """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
     parts = urlsplit(address)

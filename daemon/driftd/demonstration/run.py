@@ -33,6 +33,7 @@ from driftd.rehearsal.replay import make_first, replay, step_ends
 from driftd.rehearsal.rivals import PolicyComparison, Schedule, Trained, static_curve
 from driftd.rehearsal.stream import DAY, Batch, Stream, start_of
 from driftd.store.state.records import StoredTransition
+from driftd.views.fleet import what_of
 
 STYLES: dict[str, str] = {
     Event.ADOPTED: "dim",
@@ -58,7 +59,7 @@ def format_decision(line: StoredTransition) -> Text:
     when = datetime.fromtimestamp(line.at, UTC)
     text = Text(f"{when:%d %b %H:%M}  ", style="dim")
     text.append(f"{line.event.replace('_', ' '):<18} ", style=STYLES.get(line.event, ""))
-    text.append(line.reason)
+    text.append(what_of(line))
     return text
 
 
@@ -200,7 +201,7 @@ def _conclude(
     mistakes: list[str],
     seconds: tuple[float, float],
 ) -> None:
-    marks = [Mark(line.at, MARKS[line.event], line.reason) for line in history if line.event in MARKS]
+    marks = [Mark(line.at, MARKS[line.event], what_of(line)) for line in history if line.event in MARKS]
     page = report.write(
         folder / "report.html",
         curves,

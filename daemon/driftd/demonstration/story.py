@@ -10,6 +10,7 @@ from driftd.demonstration.report import Keeper
 from driftd.events import Event
 from driftd.rehearsal.curves import Curve, monthly_means
 from driftd.store.state.records import StoredTransition
+from driftd.views.fleet import what_of
 
 MISTAKES_TOLD = 4
 REFUSED = (Event.CHALLENGER_REJECTED, Event.CHALLENGER_INCONCLUSIVE, Event.CHAMPION_KEPT, Event.REFIT_REFUSED)
@@ -82,7 +83,7 @@ def _tell_decisions(history: Sequence[StoredTransition]) -> str:
     if first is None:
         return f"{sentence} It raised no alarm."
     day = f"{datetime.fromtimestamp(first.at, UTC):%-d %B}"
-    return f"{sentence} The first alarm came on {day}: {first.reason.rstrip('.')}."
+    return f"{sentence} The first alarm came on {day}: {what_of(first)}"
 
 
 def _several(count: int, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -107,9 +107,22 @@ def examine_all(
         config, left_out = _instead(config_path, checks)
         yield _refused_config(config_path, str(error), config)
     installation = Installation.of(config_path, config, now)
+    passed_over: list[str] = []
     for name in [check for check in checks if check not in left_out]:
         report(name)
-        yield from _findings(name, checks[name], installation)
+        try:
+            yield from _findings(name, checks[name], installation)
+        except StateAbsentError:
+            passed_over.append(name)
+    if passed_over:
+        yield _without_state(installation, passed_over)
+
+
+def _without_state(installation: Installation, names: Sequence[str]) -> Finding:
+    """One finding for every check that asks the state database, where there is none (yet)."""
+    said = f"there is no state database, so this was not looked at: {', '.join(names)}"
+    todo = f"start the daemon once ({installation.command('run')}, or its unit), then ask again"
+    return replace(warn(str(installation.places.state_db), said, todo), check="databases")
 
 
 def _instead(config_path: Path, checks: Mapping[str, Check]) -> tuple[Config, frozenset[str]]:
@@ -135,12 +148,13 @@ def _refused_config(config_path: Path, fault: str, instead: Config) -> Finding:
 
 
 def _findings(name: str, check: Check, installation: Installation) -> list[Finding]:
+    """What a check finds; raises StateAbsentError where it needs a state that is not there."""
     found: list[Finding] = []
     try:
         with nullcontext() if name in AS_WHO_ASKS else rather_as_owner(installation.places):
             found.extend(check(installation))
-    except StateAbsentError as error:
-        found.append(fail("state.db", str(error), "start the daemon once"))
+    except StateAbsentError:
+        raise  # told once, of all checks that ask it
     except (DatabaseError, OSError) as error:
         found.append(fail(name, f"could not look: {error}", "see the finding on databases and files"))
     except Exception as error:  # noqa: BLE001 - the boundary of a check: a fault in one must not hide the others

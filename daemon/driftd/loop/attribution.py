@@ -32,7 +32,7 @@ def with_attribution(
 ) -> Assessment:
     """The assessment of a cohort that raised an alarm of performance, with where its loss comes from.
 
-    What cannot be read costs the attribution alone, and the sentence says so.
+    What cannot be read costs the attribution alone, and the figures say so.
     """
     kind = assessment.of(EvidenceKind.PERFORMANCE)
     if kind is None or not kind.crossed:
@@ -40,22 +40,26 @@ def with_attribution(
     try:
         found = attribute_alarm(source, spec, window, monitor, known)
     except NoRowsError as error:
-        return _with_sentence(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
+        return _with_attribution(assessment, kind, f"It could not be attributed: {error}.", kind.leaders)
     except Exception as error:  # whatever a source raises: the alarm itself stands without it
         if is_damage(error):
             raise
         log.warning("alarm_not_attributed", window=window.index, error=str(error), exc_info=True)
-        return _with_sentence(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
+        return _with_attribution(assessment, kind, f"It could not be attributed: {error}.", kind.leaders)
     if found is None:
         return assessment
     shares = dict(kind.leaders) | dict(found.leaders)  # those that led stay first, by what they have of the rise
-    return _with_sentence(assessment, kind, f"{found.sentence}.", tuple(shares.items()))
+    return _with_attribution(assessment, kind, f"{found.sentence}.", tuple(shares.items()), found.place)
 
 
-def _with_sentence(
-    assessment: Assessment, kind: KindAssessment, more: str, leaders: tuple[tuple[str, float], ...]
+def _with_attribution(
+    assessment: Assessment, kind: KindAssessment, found: str, leaders: tuple[tuple[str, float], ...], place: str = ""
 ) -> Assessment:
-    after = replace(kind, sentence=f"{kind.sentence.rstrip('.')}. {more}", leaders=leaders)
+    """Where most of the rise is belongs to what people read first; its shares belong to the figures."""
+    is_news = place and place not in kind.sentence
+    said = f"{kind.sentence.rstrip('.')}. Most of the rise is where {place}." if is_news else kind.sentence
+    figures = f"{kind.figures.rstrip('.')}. {found}" if kind.figures else found
+    after = replace(kind, sentence=said, figures=figures, leaders=leaders)
     sentence = exchange_start(assessment.sentence, kind.sentence, after.sentence)
     kinds = tuple(after if found is kind else found for found in assessment.kinds)
     return replace(assessment, sentence=sentence, kinds=kinds)

@@ -133,6 +133,7 @@ def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Cloc
         obstacles=lambda: daemon.unwatched,
         metrics=assembly.metrics.board,
         now=clock.now,
+        url=lambda: assembly.config.http.url,
         last_round=lambda: daemon.rounded_at,
     )
 

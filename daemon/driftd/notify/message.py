@@ -214,7 +214,7 @@ def _variables(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str
             "EVENT": leading.event,
             "SEVERITY": meaning_of(leading.event).severity,
             "AT": _iso(leading.at),
-            "REASON": _cut(leading.reason, LONGEST_REASON),
+            "REASON": _cut(_parts(leading).text, LONGEST_REASON),
             "TEST": "0",
         }
     )

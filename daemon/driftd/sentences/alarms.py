@@ -53,6 +53,11 @@ def sentence(clause: str) -> str:
     return text if not text or text[-1] in ".!?" else f"{text}."
 
 
+def capitalise(text: str) -> str:
+    """A sentence that begins with a capital; one that begins with a name from data is not to be given here."""
+    return text[:1].upper() + text[1:]
+
+
 # --- what happens next: the consequences of an alarm --------------------------------------------------------------
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from driftd.actions import DecisionFigures, DecisionParts
 from driftd.events import Event, known_event
-from driftd.sentences.alarms import sentence
+from driftd.sentences.alarms import capitalise, sentence
+from driftd.sentences.service_wordings import WATCHES
+from driftd.sentences.wordings import parts_from_record
 
+_ATTRIBUTION = " Of the rise of "
 NOTHING = "Nothing to do."
-WATCHES = "driftd watches on; nothing to do."
+SERVES_ON = "The champion serves on; nothing to do."
 NEXT: dict[Event, str] = {  # `{model}` and `{version}` may stand in it
     Event.ADOPTED: "driftd checks its windows from now on; nothing to do.",
     Event.ALARM: "`driftd status --model {model}` says what is done about it.",
@@ -26,10 +29,10 @@ NEXT: dict[Event, str] = {  # `{model}` and `{version}` may stand in it
     Event.REVIEW_EXPIRED: "The champion serves on. Ask for another build: `driftd retrain {model}`.",
     Event.GATE_INCONCLUSIVE: "driftd compares the two again once more labelled rows are there; nothing to do.",
     Event.JUDGED_AGAIN: "The comparison decides whether it serves; nothing to do.",
-    Event.CHALLENGER_REJECTED: "The champion serves on; nothing to do.",
-    Event.CHAMPION_KEPT: "The champion serves on; nothing to do.",
+    Event.CHALLENGER_REJECTED: SERVES_ON,
+    Event.CHAMPION_KEPT: NOTHING,
     Event.REFIT_REFUSED: "The champion serves on. Check what the trainer made of the newest rows.",
-    Event.CHALLENGER_INCONCLUSIVE: "The champion serves on; nothing to do.",
+    Event.CHALLENGER_INCONCLUSIVE: SERVES_ON,
     Event.APPROVAL_WANTED: "Approve it with `driftd approve {model} {version}`, or refuse it with `driftd reject "
     "{model} {version}`. The champion serves until then.",
     Event.SWAP_STARTED: "It serves once its predictions are verified; nothing to do.",
@@ -47,10 +50,10 @@ NEXT: dict[Event, str] = {  # `{model}` and `{version}` may stand in it
     Event.RESTORED: "Check that the version that serves is the right one: `driftd status --model {model}`.",
     Event.PAUSED: "No window is checked until the pause ends.",
     Event.RESUMED: "Windows that were passed over are checked now; nothing to do.",
-    Event.OVERRIDE_BEGAN: "It holds until it is lifted or its time is over; nothing to do.",
-    Event.OVERRIDE_CHANGED: "It holds until it is lifted or its time is over; nothing to do.",
+    Event.OVERRIDE_BEGAN: "It stays in force until it is lifted or its time is over; nothing to do.",
+    Event.OVERRIDE_CHANGED: "It stays in force until it is lifted or its time is over; nothing to do.",
     Event.OVERRIDE_ENDED: WATCHES,
-    Event.ORDER_GIVEN: "It holds until its time is over, or until `driftd resume {model}`.",
+    Event.ORDER_GIVEN: "It stays in force until its time is over, or until `driftd resume {model}`.",
     Event.ORDER_ENDED: WATCHES,
     Event.CURSOR_RESET: "The windows are checked when they are complete; nothing to do.",
     Event.CHECKS_FORGOTTEN: NOTHING,
@@ -70,10 +73,24 @@ NEXT: dict[Event, str] = {  # `{model}` and `{version}` may stand in it
 
 
 def parts_of(model: str, event: str, reason: str, figures: DecisionFigures) -> DecisionParts:
-    """What is said of a stored decision. One of an earlier driftd has its reason, and what such an event leads to."""
+    """What is said of a stored decision: what it stored of that, else what its record says in the words of the table.
+
+    An event that this program does not know has its record alone.
+    """
     if figures.parts is not None:
-        return figures.parts
+        return _with_attribution_apart(figures.parts)
     known = known_event(event)
-    version = "VERSION" if figures.version is None else str(figures.version)
-    following = "" if known is None else NEXT[known].format(model=model, version=version)
-    return DecisionParts(sentence(reason), "", following)
+    if known is None:
+        return DecisionParts(capitalise(sentence(reason)))
+    said, version = parts_from_record(known, reason, NEXT[known], figures.alarm)
+    version = version or ("VERSION" if figures.version is None else str(figures.version))
+    following = said.next.replace("{model}", model).replace("{version}", version)
+    return DecisionParts(said.what, said.sure, following, said.figures)
+
+
+def _with_attribution_apart(parts: DecisionParts) -> DecisionParts:
+    """Alarms of an earlier driftd said first where the rise of a loss comes from: that belongs to the figures."""
+    what, found, attribution = parts.what.partition(_ATTRIBUTION)
+    if not found:
+        return parts
+    return DecisionParts(what, parts.sure, parts.next, f"{parts.figures}{_ATTRIBUTION}{attribution}".strip())

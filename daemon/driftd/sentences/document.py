@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from driftd.actions import DecisionParts
+from driftd.actions import DecisionFigures, DecisionParts
 from driftd.decisions import MEANINGS
 from driftd.events import Event, Trigger
 from driftd.records import Alarm
 from driftd.sentences import alarms
-from driftd.sentences.decisions import NEXT
+from driftd.sentences.decisions import NEXT, parts_of
+from driftd.sentences.examples import RECORDS
 from driftd_detectors.assessment import Change, Measure
 from driftd_detectors.evidence.change_sentences import describe_changes
 
@@ -73,7 +74,16 @@ AFTER = """
 
 """
 DECISIONS = """
-## What happens next after each decision
+## What is said of each decision
+
+What is stored is policy's record: one clause with every name, time and figure. What is said is made of it when it is
+read, so a state of an earlier driftd reads as well. The figures behind a decision are those of the record.
+
+| event | what it says |
+|---|---|
+"""
+MEANT = """
+## What each event means
 
 | event | title | what it means | what happens next |
 |---|---|---|---|
@@ -103,6 +113,15 @@ def whole_alarm() -> DecisionParts:
     return alarms.alarm_parts(alarm, alarms.builds_with_labels(300))
 
 
+def decision_examples() -> list[tuple[Event, DecisionParts]]:
+    """What is said of each record of `driftd.sentences.examples`, in the order of the table of events."""
+    return [
+        (event, parts_of(MODEL, event, record, DecisionFigures(version=int(VERSION))))
+        for event in MEANINGS
+        for record in RECORDS[event]
+    ]
+
+
 def document() -> str:
     """The whole page."""
     changes = "".join(f"| {kind} | {said} |\n" for kind, said in change_sentences())
@@ -110,13 +129,14 @@ def document() -> str:
         f"| by chance once in {years:,g} years | {alarms.describe_certainty(years)} |\n" for years in CERTAINTIES
     )
     after = "".join(f"- {said}\n" for said in CONSEQUENCES)
-    decisions = "".join(
+    said = "".join(f"| `{event}` | {decision.text} |\n" for event, decision in decision_examples())
+    meant = "".join(
         f"| `{event}` | {meaning.title} | {meaning.explanation} | {next_sentence(event)} |\n"
         for event, meaning in MEANINGS.items()
     )
     parts = whole_alarm()
     whole = f"> {parts.what} {parts.sure} {parts.next}\n>\n> {parts.figures}\n"
-    return f"{HEAD}{changes}{SURE}{sure}{AFTER}{after}{WHOLE}{whole}{DECISIONS}{decisions}"
+    return f"{HEAD}{changes}{SURE}{sure}{AFTER}{after}{WHOLE}{whole}{DECISIONS}{said}{MEANT}{meant}"
 
 
 if __name__ == "__main__":

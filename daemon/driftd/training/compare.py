@@ -255,7 +255,7 @@ def segments_of(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[
         counts = values.value_counts()
         for value in counts.index[:_LARGEST]:
             if counts[value] >= SEGMENT_ROWS:
-                yield f"{column}={value}", (values == value).to_numpy()
+                yield f"{column} = {value}", (values == value).to_numpy()
         return
     codes, edges = pd.qcut(values, _BINS, labels=False, retbins=True, duplicates="drop")
     for code in range(len(edges) - 1):

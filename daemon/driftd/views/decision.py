@@ -19,6 +19,7 @@ from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.config import config_in_force, model_as_yaml
+from driftd.views.fleet import what_of
 from driftd.views.stages import StageLine, stage_lines
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
@@ -56,7 +57,8 @@ class StoryLine(msgspec.Struct, frozen=True):
     id: int
     at: float
     event: str
-    reason: str
+    reason: str  # as it is recorded
+    sentence: str  # what is said of it
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,11 +110,15 @@ def explain_decision(
         alarm=alarm,
         actions=[ActionLine(action.kind, action.status, action.arguments, action.result) for action in actions],
         version=None if manifest is None else manifest.to_dict(),
-        story=[StoryLine(event.id, event.at, event.event, event.reason) for event in _story(reader, line, alarm)],
+        story=[_story_line(event) for event in _story(reader, line, alarm)],
         stages=UNSET if line is None or version is None else stage_lines(reader, line.model, version) or UNSET,
         rows=UNSET if alarm is None else _rows(reader, alarm),
         window_by=UNSET if alarm is None else "rows" if by_rows(alarm.model) else "time",
     )
+
+
+def _story_line(line: StoredTransition) -> StoryLine:
+    return StoryLine(line.id, line.at, line.event, line.reason, what_of(line))
 
 
 def _decision(line: StoredTransition) -> DecisionDetail:
@@ -149,13 +155,20 @@ def _start_of(
     starts: list[StoredTransition], line: StoredTransition | None, alarm: StoredAlarm | None
 ) -> StoredTransition | None:
     """The start of the build that a decision belongs to: by its version, else by the alarm that caused the build."""
-    version = line.decision_figures.version if line is not None else None
+    version = None if line is None else _version_of(line)
     if version is not None:
         return next((start for start in starts if start.decision_figures.version == version), None)
     if alarm is None:
         return None
     later = (start for start in starts if start.at >= alarm.at)
     return next((start for start in later if _is_caused_by(start, alarm.id, alarm.sentence)), None)
+
+
+def _version_of(line: StoredTransition) -> int | None:
+    """Which version's story a decision belongs to: a rollback belongs to that of the version that was left."""
+    figures = line.decision_figures
+    left = figures.from_version if line.event == Event.ROLLED_BACK else None
+    return figures.version if left is None else left
 
 
 def _led_to(alarmed: StoredTransition, start: StoredTransition) -> bool:

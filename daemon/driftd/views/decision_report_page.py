@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
+from urllib.parse import quote
 
 from driftd.formatting import format_minute, format_time, visible_lines
 from driftd.registry.version_quality import SegmentQuality
@@ -24,10 +25,17 @@ POLICY = f"{_META_POLICY}; frame-ancestors 'none'"  # of the answer: a page cann
 
 @dataclass(frozen=True, slots=True)
 class ReportLinks:
-    """Where a report leads to, as seen from where it lies."""
+    """Where a report leads to: whole addresses, since it is forwarded; empty where driftd's own is not known."""
 
-    page: str  # the whole address on driftd's page; empty where there is none
-    opinion: str  # Evidently's page of its alarm
+    page: str = ""  # the same on driftd's page
+    opinion: str = ""  # Evidently's page of its alarm
+
+
+def links_under(address: str, report: DecisionReport, name: str) -> ReportLinks:
+    """The links of a report under the address at which people open the page; `name` is `alarm/3` or `decision/17`."""
+    base = address.rstrip("/")
+    opinion = "" if report.alarm is None else f"{base}/reports/{quote(report.model, safe='')}/{report.alarm}"
+    return ReportLinks(f"{base}/#/{name}", opinion)
 
 
 def report_page(report: DecisionReport, links: ReportLinks) -> str:
@@ -166,9 +174,11 @@ def _may_do(report: DecisionReport, links: ReportLinks) -> str:
 
 
 def _second_page(report: DecisionReport, links: ReportLinks) -> str:
-    if report.has_opinion and links.opinion:
+    if report.has_opinion and not links.opinion:
+        said = _paragraph(f"Evidently's report of alarm {report.alarm}: driftd's page of this alarm shows it.")
+    elif report.has_opinion:
         link = f'<a href="{_text(links.opinion)}">Evidently\'s report of alarm {report.alarm}</a>'
-        said = f"<p>{link}, where driftd keeps it.</p>"
+        said = f"<p>{link}, on driftd's page.</p>"
     elif report.alarm is None:
         said = _paragraph("There is none: no alarm led to this.", "dim")
     else:

@@ -9,6 +9,7 @@ import msgspec
 
 from driftd.records import ModelState
 from driftd.registry import Registry
+from driftd.sentences.decisions import parts_of
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import KindEvidence, StoredTransition
 from driftd.views.attention import Attention, Urgency, attention, unwatched_attention
@@ -48,7 +49,8 @@ class DecisionLine(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     model: str
     event: str
-    reason: str
+    reason: str  # as it is recorded
+    sentence: str  # what is said of it
     alarm: int | None
     version: int | None
     by: str
@@ -164,6 +166,11 @@ def headline(models: Sequence[FleetModel], host: Sequence[ActiveCondition] = ())
     return Headline(loudest.name.lower(), sentences[loudest])
 
 
+def what_of(decision: StoredTransition) -> str:
+    """What changed or was done, as lists of decisions say it."""
+    return parts_of(decision.model, decision.event, decision.reason, decision.decision_figures).what
+
+
 def decision_line(decision: StoredTransition) -> DecisionLine:
     """A line of history, as lists show it."""
     figures = decision.decision_figures
@@ -173,6 +180,7 @@ def decision_line(decision: StoredTransition) -> DecisionLine:
         model=decision.model,
         event=decision.event,
         reason=decision.reason,
+        sentence=what_of(decision),
         alarm=figures.alarm,
         version=figures.version,
         by=decision.actor,

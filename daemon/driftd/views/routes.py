@@ -32,7 +32,7 @@ from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.decision_report import DecisionReport, decision_report
-from driftd.views.decision_report_page import POLICY, ReportLinks, report_page
+from driftd.views.decision_report_page import POLICY, links_under, report_page
 from driftd.views.fleet import FleetView, LiveState, fleet_view
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 from driftd.views.lineage import ServedAt, served_at
@@ -138,6 +138,7 @@ class PageWiring:
     obstacles: Callable[[], Mapping[str, str]]  # why some of them are not under watch
     metrics: ExportedValues  # the metrics
     now: Callable[[], float]
+    url: Callable[[], str | None]  # at which people open the page, by the config in force
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
     ended: float | None = None  # of a replay that is over: its end, epoch seconds, which the page takes for now
 
@@ -292,8 +293,7 @@ class StatusPage:
             return _json({"error": f"{error}"}, 503, headers)
         if found is None:
             return _json({"error": "There is nothing of this name or number."}, 404, headers)
-        opinion = f"../../reports/{quote(found.model, safe='')}/{found.alarm}"
-        links = ReportLinks(f"{request.base_url}#/{kind}/{number}", opinion)
+        links = links_under(self._wiring.url() or str(request.base_url), found, f"{kind}/{number}")
         headers["Content-Security-Policy"] = POLICY
         return HTMLResponse(report_page(found, links).encode("utf-8", "backslashreplace"), headers=headers)
 

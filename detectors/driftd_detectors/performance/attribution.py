@@ -20,6 +20,7 @@ _FEWEST_IN_BIN = 10.0  # rows, on both sides
 _LARGEST = 3  # of what is named
 _BELOW = 3  # bins below the reference's values: -inf, far below, below
 _ABOVE = 4  # and above: above, far above, +inf; then missing
+_MOST = 0.5  # of the rise, from which a segment is said to have most of it
 _LEAST_SHARE = 0.05  # of the rise, from which a column of the mix is named
 
 
@@ -80,8 +81,15 @@ class Attribution:
         return tuple((name, round(min(1.0, share), 4)) for name, share in ranked if share >= _LEAST_SHARE)
 
     @property
+    def place(self) -> str:
+        """The segment that most of the rise is in, `region = south`; empty where none has more than half of it."""
+        first = next(iter(self.segments), None)
+        is_most = first is not None and first.share_of_rise > max(_MOST, 1.2 * first.share_of_rows)
+        return first.name if first is not None and is_most else ""
+
+    @property
     def sentence(self) -> str:
-        """As people read it."""
+        """As people read it, with its shares."""
         mix = round(100 * self.mix / self.rise)
         mixed = [name for name, amount in self.mixes[:_LARGEST] if amount >= _LEAST_SHARE * self.rise]
         by = f" (by {', '.join(mixed)})" if mixed and mix > 0 else ""

@@ -190,13 +190,6 @@ class SeriesReader(StateReader):
         query = "select * from alarms where model = ? and window_index between ? and ? order by id desc limit ?"
         return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, first, last, limit))]
 
-    def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
-        """The line of history that told of an alarm."""
-        query = """select * from transitions where model = (select model from alarms where id = ?)
-                   and event = ? and json_extract(figures, '$.alarm') = ? order by id limit 1"""
-        row = self._db.execute(query, (alarm, Event.ALARM, alarm)).fetchone()
-        return StoredTransition.from_row(row) if row else None
-
     def approver(self, model: str, version: int) -> str | None:
         """Who let a version serve: the actor of the swap that promoted it; None when it never was promoted."""
         query = """select actor from transitions where model = ? and event = ?

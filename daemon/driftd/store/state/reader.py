@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import msgspec
 
 from driftd.errors import DriftdError, ExitCode
-from driftd.events import Stage
+from driftd.events import Event, Stage
 from driftd.records import ModelState, Verdict, Window
 from driftd.store.chain import all_chained_versions, broken_entries, chained_versions, has_entry, head, newest_content
 from driftd.store.descriptors import open_database
@@ -157,6 +157,13 @@ class StateReader:
         everywhere = "select * from alarms order by id desc limit ?"
         of_model = "select * from alarms where model = ? order by id desc limit ?"
         return [StoredAlarm.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
+
+    def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
+        """The line of history that told of an alarm."""
+        query = """select * from transitions where model = (select model from alarms where id = ?)
+                   and event = ? and json_extract(figures, '$.alarm') = ? order by id limit 1"""
+        row = self._db.execute(query, (alarm, Event.ALARM, alarm)).fetchone()
+        return StoredTransition.from_row(row) if row else None
 
     def alarm(self, alarm: int) -> StoredAlarm | None:
         """One alarm by its id."""

@@ -30,7 +30,7 @@ function said(decision, alarm) {
     make("p", { class: "sentence big" }, parts.what),
     parts.sure ? make("p", null, parts.sure) : null,
     parts.next ? make("p", null, parts.next) : null,
-    parts.figures ? fold(`figures-${decision.id}`, "Evidence and threshold", () => make("p", { class: "dim" }, parts.figures)) : null,
+    parts.figures ? fold(`figures-${decision.id}`, alarm ? "Evidence and threshold" : "The figures", () => make("p", { class: "dim" }, parts.figures)) : null,
   ];
 }
 
@@ -118,7 +118,7 @@ function story(lines, decision) {
     make("ol", { class: "decisions" }, lines.map((one) => make("li", { "aria-current": decision && one.id === decision.id ? "true" : null },
       make("span", { class: "at" }, moment(one.at, { short: true })),
       make("a", { href: `#/decision/${one.id}`, class: `event ${one.event}` }, plain(one.event)),
-      make("span", { class: "reason" }, one.reason)))));
+      make("span", { class: "reason" }, one.sentence)))));
 }
 
 function config({ hash, at, model }, name) {

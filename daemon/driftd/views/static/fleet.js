@@ -97,5 +97,5 @@ export function decisions(lines, withModel) {
   return make("ol", { class: "decisions" }, lines.map((one) => make("li", null,
     make("span", { class: "at" }, moment(one.at, { short: true })),
     make("a", { href: `#/decision/${one.id}`, class: `event ${one.event}` }, withModel ? `${one.model}: ` : "", withModel ? plain(one.event) : capital(one.event)),
-    make("span", { class: "reason" }, one.reason))));
+    make("span", { class: "reason" }, one.sentence))));
 }
