@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -35,6 +36,7 @@ from driftd.training.jobs import JobLimits, start_job
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 
 POLL_SECONDS = 0.05
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 FIRST_SPAN = 30 * DAY  # that the first draw looks at
 
 
@@ -43,11 +45,19 @@ FIRST_SPAN = 30 * DAY  # that the first draw looks at
 @click.option("--number", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many to draw.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the draw; by default its time.")
 @click.option("--again", is_flag=True, help="Show the newest draw, and draw none.")
+@click.option("--at", type=MOMENT, metavar="TIME", help="Show the newest draw by this time (UTC), and draw none.")
 @click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the CSV to this file.")
 @config_option
 @json_option
 def label_requests(
-    config_path: Path, model: str | None, number: int, seed: int | None, again: bool, file: Path | None, as_json: bool
+    config_path: Path,
+    model: str | None,
+    number: int,
+    seed: int | None,
+    again: bool,
+    at: datetime | None,
+    file: Path | None,
+    as_json: bool,
 ) -> None:
     """Draw predictions of MODEL to label next: those whose labels tell most, of all that came since the last draw.
 
@@ -62,13 +72,16 @@ def label_requests(
     config, places = open_places(config_path)
     name = chosen_model(config, model)
     with StateReader.read_only(places.state_db) as reader:
-        draw = reader.label_draw(name)
-    if not again:
+        # a draw is made within a second, and the time that a person names is a whole one
+        draw = reader.label_draw(name, None if at is None else at.replace(tzinfo=UTC).timestamp() + 1.0)
+        draws = reader.label_draw_times(name)
+    if not again and at is None:
         now = time.time()
         draw = _draw(config, places, name, draw, number, int(now) if seed is None else seed, now)
     if draw is None:
-        raise AbsentError(f"nothing was drawn for {name} yet")
-    view = label_requests_view(draw)
+        when = "yet" if at is None else f"by {format_time(at.replace(tzinfo=UTC).timestamp())}"
+        raise AbsentError(f"nothing was drawn for {name} {when}")
+    view = label_requests_view(draw, draws if draw.drawn_at in draws else [draw.drawn_at, *draws])
     if as_json:
         print_json(msgspec.to_builtins(view))
         return

@@ -76,11 +76,30 @@ def post_label_draw(path: Path, draw: LabelDraw) -> None:
         connection.close()
 
 
-def read_draw(connection: sqlite3.Connection, model: str) -> LabelDraw | None:
-    """The newest draw of a model, with its requests; None before the first."""
-    query = """select drawn_at, since, until, seed, predictions from label_draws where model = ?
-               order by until desc limit 1"""
-    found = connection.execute(query, (model,)).fetchone()
+def prune_draws(connection: sqlite3.Connection, model: str, before: float) -> None:
+    """Forget draws made before a time, with their requests. The newest stays: the next one begins where it ended."""
+    newest = "(select max(until) from label_draws where model = :model)"
+    old = f"model = :model and drawn_at < :before and until < {newest}"
+    drawn = f"select drawn_at from label_draws where {old}"  # noqa: S608 - our own names
+    named = {"model": model, "before": before}
+    connection.execute(f"delete from label_requests where model = :model and drawn_at in ({drawn})", named)  # noqa: S608 - our own names
+    connection.execute(f"delete from label_draws where {old}", named)  # noqa: S608 - our own names
+
+
+def read_draw_times(connection: sqlite3.Connection, model: str, most: int) -> list[float]:
+    """When the newest draws of a model were made, newest first."""
+    query = "select drawn_at from label_draws where model = ? order by until desc limit ?"
+    return [float(row[0]) for row in connection.execute(query, (model, most))]
+
+
+def read_draw(connection: sqlite3.Connection, model: str, drawn_at: float | None = None) -> LabelDraw | None:
+    """The newest draw of a model, or the newest of those made by then, with its requests; None where there is none.
+
+    Requests that are too many to be remembered are left out.
+    """
+    query = """select drawn_at, since, until, seed, predictions from label_draws
+               where model = ? and drawn_at <= ? order by until desc limit 1"""
+    found = connection.execute(query, (model, 1e18 if drawn_at is None else drawn_at)).fetchone()
     if found is None:
         return None
     drawn_at, since, until, seed, predictions = found
