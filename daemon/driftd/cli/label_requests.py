@@ -28,6 +28,7 @@ from driftd.config.types import DAY
 from driftd.formatting import format_time
 from driftd.fsutil import hold_in_use, write_durably
 from driftd.paths import Places
+from driftd.records import BuildStep, ModelState
 from driftd.registry import Registry
 from driftd.store.state.label_draws import LabelDraw, LabelRequest, post_label_draw
 from driftd.store.state.reader import StateReader
@@ -102,16 +103,26 @@ def _csv(view: LabelRequestsView) -> str:
     return text.getvalue()
 
 
+def _waiting_challenger(state: ModelState | None, registry: Registry) -> int | None:
+    """The version of a build whose gate waits for labels; None where none does."""
+    build = None if state is None else state.build
+    if state is None or build is None or build.step is not BuildStep.COLLECT:
+        return None
+    return build.candidate if build.candidate in registry.versions(state.model) else None
+
+
 def _draw(
     config: Config, places: Places, model: str, last: LabelDraw | None, number: int, seed: int, now: float
 ) -> LabelDraw:
     """Draw in a child process, and remember it. Raises ClickException where nothing can be drawn."""
-    version = Registry(places).current(model)
+    registry = Registry(places)
+    version = registry.current(model)
     if version is None:
         raise AbsentError(f"no version of {model} serves, so there is no prediction to label")
     since = now - FIRST_SPAN if last is None else last.until
     with StateReader.read_only(places.state_db) as reader:
         alarms = reader.standing_alarms(model, version)
+        challenger = _waiting_challenger(reader.model(model), registry)
     subjects = {alarm.subject for alarm in alarms} | {subject for alarm in alarms for subject, _ in alarm.leaders}
     arguments = {
         "model": model,
@@ -123,6 +134,7 @@ def _draw(
         "number": number,
         "seed": seed,
         "subjects": sorted(subjects),
+        "challenger": challenger,
     }
     limits = config.limits
     bounds = JobLimits(memory_bytes=limits.memory, wall_seconds=limits.timeout, threads=limits.threads)

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
-from driftd_detectors.performance.requested_labels import RequestedLabels
+from driftd_detectors.performance.requested_labels import DrawnLabels, RequestedLabels
 
 MOST_REQUESTS = 100_000  # of one model are remembered, the newest
 _COLUMNS = "prediction_id, predicted_at, probability, uncertainty, boost, row_hash"
@@ -116,6 +116,17 @@ def read_draw(connection: sqlite3.Connection, model: str, drawn_at: float | None
         predictions=predictions,
         requests=[LabelRequest(**dict(zip(names, tuple(row), strict=True))) for row in rows],
     )
+
+
+def read_drawn(connection: sqlite3.Connection, model: str, since: float) -> list[DrawnLabels]:
+    """The draws with predictions from a time on (epoch seconds), with what was drawn since then; oldest first."""
+    query = """select r.prediction_id, r.probability, r.predicted_at, d.drawn_at, d.since, d.until
+               from label_requests r join label_draws d on d.model = r.model and d.drawn_at = r.drawn_at
+               where r.model = ? and r.predicted_at >= ?"""
+    found: dict[tuple[float, float, float], dict[str, tuple[float, float]]] = {}
+    for name, probability, predicted_at, *draw in connection.execute(query, (model, since)):
+        found.setdefault((draw[0], draw[1], draw[2]), {})[name] = probability, predicted_at
+    return [DrawnLabels(*draw, drawn) for draw, drawn in sorted(found.items(), key=lambda item: item[0])]
 
 
 def read_requested(

@@ -16,7 +16,7 @@ from driftd.records import ModelState, Verdict, Window
 from driftd.store.chain import all_chained_versions, broken_entries, chained_versions, has_entry, head, newest_content
 from driftd.store.descriptors import open_lasting, open_to_read
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
-from driftd.store.state.label_draws import LabelDraw, read_draw, read_draw_times, read_requested
+from driftd.store.state.label_draws import LabelDraw, read_draw, read_draw_times, read_drawn, read_requested
 from driftd.store.state.records import (
     StoredAction,
     StoredAlarm,
@@ -28,7 +28,7 @@ from driftd.store.state.records import (
     StoredTransition,
 )
 from driftd.store.state.stages import StageRun, count_stages, stages_of
-from driftd_detectors.performance.requested_labels import RequestedLabels
+from driftd_detectors.performance.requested_labels import DrawnLabels, RequestedLabels
 
 
 class StateAbsentError(DriftdError):
@@ -285,6 +285,10 @@ class StateReader:
     def label_draw(self, model: str, drawn_at: float | None = None) -> LabelDraw | None:
         """The newest draw of predictions to label, or the newest by then, with what was drawn; None: there is none."""
         return read_draw(self._db, model, drawn_at)
+
+    def drawn_labels(self, model: str, since: float) -> list[DrawnLabels]:
+        """The draws with predictions from a time on."""
+        return read_drawn(self._db, model, since)
 
     def label_draw_times(self, model: str, most: int = 100) -> list[float]:
         """When the newest draws were made, newest first."""
