@@ -135,7 +135,7 @@ def test_a_job_that_cannot_be_started_costs_no_check(fleet: Fleet) -> None:
     slots.server = server
     daemon.round(fleet.now + 3)
     assert daemon.faults() == {}
-    assert daemon.models[MODEL].is_working
+    assert daemon.models[MODEL].jobs
 
 
 def test_the_version_of_a_model_that_cannot_be_watched_is_in_the_chain(fleet: Fleet) -> None:

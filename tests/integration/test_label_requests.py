@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from driftd.cli.main import main
 from driftd.config.load import load
 from driftd.loop.checks import read_cohort, weigh_requested
 from driftd.paths import Places
-from driftd.records import Alarm, Window
+from driftd.records import Alarm, Build, BuildStep, Phase, Trigger, Window
 from driftd.registry import Registry
+from driftd.registry.features import feature_frame
 from driftd.sources import open_source
 from driftd.sources.protocol import Source
 from driftd.store.events.validation import read_events
@@ -217,3 +219,59 @@ def test_the_requests_of_a_model_are_bounded(places: Places, monkeypatch: pytest
         kept = reader.requested_labels(MODEL, Window(0, 0.0, 1e9))
     assert kept is not None
     assert len(kept.hashes) == 10
+
+
+def test_a_gate_that_waits_is_aimed_at(driftd: Command, places: Places) -> None:
+    """Predictions on which the version that serves and the waiting one disagree are drawn more often."""
+    with StateStore.open(places.state_db, durable=False) as store:
+        state = store.model(MODEL)
+        assert state is not None
+        build = Build(1, Trigger.MANUAL, "asked", BuildStep.COLLECT, SECOND)
+        store.save_state(replace(state, phase=Phase.RETRAINING, build=build), SECOND)
+    asked = json.loads(driftd("label-requests", MODEL, "--number", "60", "--seed", "3", "--json")[1])["requests"]
+    truth = rows().set_index("id")
+    truth = truth[truth["at"] >= UNTIL - 10 * DAY]
+    said = [
+        version.predict(feature_frame(truth, version.schema)).prediction
+        for version in (Registry(places).load(MODEL, number, allow_joblib=True) for number in (1, 2))
+    ]
+    apart = pd.Series(np.abs(said[0] - said[1]), index=truth.index)
+    assert apart[[line["prediction_id"] for line in asked]].mean() > 1.2 * apart.mean()
+
+
+def _save_draw(places: Places, day: int) -> LabelDraw:
+    """A draw of one prediction, made at the end of a day."""
+    request = LabelRequest(
+        prediction_id=f"p{day}",
+        predicted_at=day * DAY,
+        probability=0.5,
+        uncertainty=1.0,
+        boost=1.0,
+        row_hash=f"{day:x}",
+    )
+    draw = LabelDraw(
+        model=MODEL,
+        drawn_at=(day + 1) * DAY,
+        since=day * DAY,
+        until=(day + 1) * DAY,
+        seed=1,
+        predictions=9,
+        requests=[request],
+    )
+    post_label_draw(places.state_db, draw)
+    return draw
+
+
+def test_older_draws_can_be_named_until_they_are_forgotten(driftd: Command, places: Places) -> None:
+    """The newest draw by a time is shown; those beyond the retention of checks go, and the newest one stays."""
+    first, second, _ = (_save_draw(places, day) for day in (20_000, 20_001, 20_002))
+    shown = json.loads(driftd("label-requests", MODEL, "--at", "2024-10-05", "--json")[1])
+    assert [line["prediction_id"] for line in shown["requests"]] == ["p20000"]
+    assert shown["draws"] == [20_003 * DAY, second.drawn_at, first.drawn_at]
+    assert driftd("label-requests", MODEL, "--at", "2024-10-04")[0] != 0
+    with StateStore.open(places.state_db, durable=False) as store:
+        store.prune(MODEL, before=second.drawn_at)
+        assert store.label_draw_times(MODEL) == [20_003 * DAY, second.drawn_at]
+        assert store.drawn_labels(MODEL, 0.0)[0].drawn.keys() == {"p20001"}
+        store.prune(MODEL, before=20_100 * DAY)
+        assert store.label_draw_times(MODEL) == [20_003 * DAY]

@@ -99,7 +99,7 @@ def test_a_pause_of_retraining_stops_a_build_under_way_and_lets_it_go_on(world: 
     world.daemon.round(world.clock.now())
     assert override(world, 'reason: "INC-8", pause: [retraining]') is None
     world.daemon.catch_up(world.clock.now())
-    assert not model.is_working
+    assert not model.jobs
     assert world.phase == Phase.RETRAINING
     assert "retraining is paused by the override: INC-8" in world.daemon.models[MODEL].standing
     assert override(world, "") is None

@@ -280,3 +280,30 @@ def test_history_that_cannot_be_pruned_is_told_and_tried_again(store: StateStore
     store._db.execute("pragma query_only = off")
     assert prune(places, {}, store, config, metrics, now)
     assert [check.window_index for check in store.checks("demand")] == list(range(37, 11, -1))
+
+
+def test_a_short_look_leaves_nothing_beside_a_closed_database(tmp_path: Path) -> None:
+    """Where no daemon has it open, readers make no log and no index, which they could not remove again."""
+    StateStore.open(tmp_path / "state.db").close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with StateReader.read_only(tmp_path / "state.db") as reader:
+        assert reader.models() == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_look_during_which_a_daemon_wrote_is_no_answer(tmp_path: Path) -> None:
+    """What a short look read may be of two moments once the file changed: it says so."""
+    StateStore.open(tmp_path / "state.db").close()
+    reader = StateReader.read_only(tmp_path / "state.db")
+    with StateStore.open(tmp_path / "state.db") as store:
+        store.save_state(STATE, 1.0)
+    with pytest.raises(sqlite3.OperationalError, match="ask again"):
+        reader.close()
+
+
+def test_a_look_beside_a_daemon_sees_what_it_wrote(tmp_path: Path) -> None:
+    """What is still in the log of a daemon that runs is read, too."""
+    with StateStore.open(tmp_path / "state.db") as store:
+        store.save_state(STATE, 1.0)
+        with StateReader.read_only(tmp_path / "state.db") as reader:
+            assert reader.models() == [STATE]

@@ -66,7 +66,11 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/api/models/{model}/compare": ("Two versions side by side", "application/json", ("a", "b")),
     "/api/models/{model}/served": ("Which version served at a time", "application/json", ("at",)),
     "/models/{model}/compare": ("Leads to the page of two versions side by side", "text/html", ("a", "b")),
-    "/api/v1/models/{model}/label-requests": ("The newest draw of predictions to label", "application/json", ()),
+    "/api/v1/models/{model}/label-requests": (
+        "The newest draw of labels, or that by a time",
+        "application/json",
+        ("at",),
+    ),
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
 }

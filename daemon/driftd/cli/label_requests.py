@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ from driftd.config.types import DAY
 from driftd.formatting import format_time
 from driftd.fsutil import hold_in_use, write_durably
 from driftd.paths import Places
+from driftd.records import BuildStep, ModelState
 from driftd.registry import Registry
 from driftd.store.state.label_draws import LabelDraw, LabelRequest, post_label_draw
 from driftd.store.state.reader import StateReader
@@ -35,6 +37,7 @@ from driftd.training.jobs import JobLimits, start_job
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 
 POLL_SECONDS = 0.05
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 FIRST_SPAN = 30 * DAY  # that the first draw looks at
 
 
@@ -43,11 +46,19 @@ FIRST_SPAN = 30 * DAY  # that the first draw looks at
 @click.option("--number", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many to draw.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of the draw; by default its time.")
 @click.option("--again", is_flag=True, help="Show the newest draw, and draw none.")
+@click.option("--at", type=MOMENT, metavar="TIME", help="Show the newest draw by this time (UTC), and draw none.")
 @click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="Write the CSV to this file.")
 @config_option
 @json_option
 def label_requests(
-    config_path: Path, model: str | None, number: int, seed: int | None, again: bool, file: Path | None, as_json: bool
+    config_path: Path,
+    model: str | None,
+    number: int,
+    seed: int | None,
+    again: bool,
+    at: datetime | None,
+    file: Path | None,
+    as_json: bool,
 ) -> None:
     """Draw predictions of MODEL to label next: those whose labels tell most, of all that came since the last draw.
 
@@ -62,13 +73,16 @@ def label_requests(
     config, places = open_places(config_path)
     name = chosen_model(config, model)
     with StateReader.read_only(places.state_db) as reader:
-        draw = reader.label_draw(name)
-    if not again:
+        # a draw is made within a second, and the time that a person names is a whole one
+        draw = reader.label_draw(name, None if at is None else at.replace(tzinfo=UTC).timestamp() + 1.0)
+        draws = reader.label_draw_times(name)
+    if not again and at is None:
         now = time.time()
         draw = _draw(config, places, name, draw, number, int(now) if seed is None else seed, now)
     if draw is None:
-        raise AbsentError(f"nothing was drawn for {name} yet")
-    view = label_requests_view(draw)
+        when = "yet" if at is None else f"by {format_time(at.replace(tzinfo=UTC).timestamp())}"
+        raise AbsentError(f"nothing was drawn for {name} {when}")
+    view = label_requests_view(draw, draws if draw.drawn_at in draws else [draw.drawn_at, *draws])
     if as_json:
         print_json(msgspec.to_builtins(view))
         return
@@ -89,16 +103,26 @@ def _csv(view: LabelRequestsView) -> str:
     return text.getvalue()
 
 
+def _waiting_challenger(state: ModelState | None, registry: Registry) -> int | None:
+    """The version of a build whose gate waits for labels; None where none does."""
+    build = None if state is None else state.build
+    if state is None or build is None or build.step is not BuildStep.COLLECT:
+        return None
+    return build.candidate if build.candidate in registry.versions(state.model) else None
+
+
 def _draw(
     config: Config, places: Places, model: str, last: LabelDraw | None, number: int, seed: int, now: float
 ) -> LabelDraw:
     """Draw in a child process, and remember it. Raises ClickException where nothing can be drawn."""
-    version = Registry(places).current(model)
+    registry = Registry(places)
+    version = registry.current(model)
     if version is None:
         raise AbsentError(f"no version of {model} serves, so there is no prediction to label")
     since = now - FIRST_SPAN if last is None else last.until
     with StateReader.read_only(places.state_db) as reader:
         alarms = reader.standing_alarms(model, version)
+        challenger = _waiting_challenger(reader.model(model), registry)
     subjects = {alarm.subject for alarm in alarms} | {subject for alarm in alarms for subject, _ in alarm.leaders}
     arguments = {
         "model": model,
@@ -110,6 +134,7 @@ def _draw(
         "number": number,
         "seed": seed,
         "subjects": sorted(subjects),
+        "challenger": challenger,
     }
     limits = config.limits
     bounds = JobLimits(memory_bytes=limits.memory, wall_seconds=limits.timeout, threads=limits.threads)

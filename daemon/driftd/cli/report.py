@@ -44,7 +44,7 @@ def report(config_path: Path, alarm: int | None, decision: int | None, file: Pat
     alarm, decision = (None if number is None else min(number, LARGEST_ID) for number in (alarm, decision))
     config, places = open_places(config_path)
     StateReader.read_only(places.state_db).close()  # it says what is wrong with a database of another driftd
-    reader = SeriesReader.read_only(places.state_db)
+    reader = SeriesReader.read_only(places.state_db, lasts=False)
     try:
         found = decision_report(reader, places, decision=decision, alarm=alarm, now=time.time())
     finally:

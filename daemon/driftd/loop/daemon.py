@@ -20,7 +20,7 @@ from driftd.loop.factory import Assembly, NoVersionError
 from driftd.loop.integrity import state_sentence
 from driftd.loop.maintenance import PRUNE_AGAIN, prune
 from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop, Tick
-from driftd.loop.model_runner import ModelRunner
+from driftd.loop.model_runner import ModelRunner, await_jobs
 from driftd.loop.step_schedule import ROUND_SECONDS, OpenSources, StepSchedule
 from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, describe_faults, status_line
 from driftd.notify import Notifier
@@ -254,11 +254,11 @@ class Daemon:
     def catch_up(self, now: float, patience: float = 600.0) -> None:
         """Step until nothing is due and no child works: how a virtual clock waits, in real time, for real work."""
         end = time.monotonic() + patience
-        while self.round(now) or any(model.is_working for model in self.models.values()):
+        while (behind := self.round(now)) or any(model.jobs for model in self.models.values()):
             if time.monotonic() > end:
                 raise TimeoutError(f"work is still going on after {patience:.0f} s")
-            if any(model.is_working for model in self.models.values()):
-                time.sleep(0.02)
+            if not behind:  # until a child ends, a round finds nothing new
+                await_jobs(self.models.values(), end)
 
     def close(self) -> None:
         """Kill the children, close the store. What was intended is begun again at the next start."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -56,7 +56,7 @@ from driftd.records import (
 )
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
-from driftd.training.jobs import JobResult
+from driftd.training.jobs import Job, JobResult, await_news
 from driftd_detectors.assessment import LatestVerdicts
 from driftd_detectors.window_data import ServedBy
 
@@ -133,9 +133,9 @@ class ModelRunner:
         return min([self.scheduler.next_look(self.store, now), *longest, *ends])
 
     @property
-    def is_working(self) -> bool:
-        """Whether a child process is at work for this model."""
-        return bool(self.performer.running)
+    def jobs(self) -> list[Job]:
+        """The child processes at work for this model."""
+        return list(self.performer.running.values())
 
     def close(self) -> None:
         """Kill the children and let go of the source; everything intended is begun again at the next start."""
@@ -389,3 +389,8 @@ class ModelRunner:
         """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""
         busy = {action.id for action in self.store.open_actions(self.name)}
         prune_model(self.performer.places, self.state, self.rules.override, busy, self.disk_limits())
+
+
+def await_jobs(models: Iterable[ModelRunner], until: float) -> None:
+    """Wait for the first child of any model that has news, or until a time of the monotonic clock."""
+    await_news([job for model in models for job in model.jobs], until)

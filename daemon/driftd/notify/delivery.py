@@ -120,7 +120,7 @@ class ReceiverWorker:
     def _pending_decisions(self) -> list[StoredTransition]:
         """What the receiver wants to know and does not yet, oldest first; passes over what it does not want."""
         if self._reader is None:
-            self._reader = StateReader.read_only(self.state_db)
+            self._reader = StateReader.read_only(self.state_db, lasts=True)
         if self.until < 0:
             known = self._reader.told_until(self.name)
             if known is None:  # the main loop could not put it into the store yet: where to begin is not known

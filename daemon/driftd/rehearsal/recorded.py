@@ -21,6 +21,7 @@ from driftd.registry import Registry
 from driftd.registry.manifest import Manifest
 from driftd.rehearsal.child_process import RehearsalError
 from driftd.rehearsal.stream import SAID, SCORE, Stream
+from driftd.sources.file_system import quote_names
 from driftd.sources.open import open_source
 from driftd.sources.protocol import window_index
 from driftd.store.backups import copy_database
@@ -31,6 +32,7 @@ from driftd_detectors.schema import Kind, Schema, Task
 from driftd_detectors.values import class_name
 
 FIRST_SHARE = 0.10  # of the rows: what version 1 is trained on, unless told
+FEWEST_ROWS = 20  # of both parts
 FEWEST_WINDOWS = 3  # to replay; fewer are no rehearsal
 
 
@@ -63,10 +65,7 @@ def read_rows(model: str, config: ModelConfig, rows: pd.DataFrame, columns: File
 
     A row without a time cannot be replayed and is left out; a label without a time of its own comes `cut.delay` late.
     """
-    if columns.time is None:
-        raise RehearsalError("no column of the data holds times: name it with --time, rows are replayed in their order")
-    if config.target not in rows.columns:
-        raise RehearsalError(f"the data have no column {config.target!r}, the target of {model} in the config")
+    _require_columns(model, config, rows, columns)
     schema = (
         logged_schema(config, rows, columns) if columns.prediction is not None else schema_of(config, rows, columns)
     )
@@ -79,7 +78,30 @@ def read_rows(model: str, config: ModelConfig, rows: pd.DataFrame, columns: File
     if columns.prediction is not None:
         frame[SAID] = target_of(rows[columns.prediction], schema)
         frame[SCORE] = np.nan if columns.score is None else _numbers(rows[columns.score])
-    return _record(model, config, schema, frame, cut, untimed_labels=columns.label_time is None)
+    record = _record(model, config, schema, frame, cut, untimed_labels=columns.label_time is None)
+    if config.features is not None:
+        return record
+    named = f"the features are all other columns, since the config names none: {', '.join(schema.names)}"
+    return replace(record, remarks=(named, *record.remarks))
+
+
+def _require_columns(model: str, config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> None:
+    """Raises RehearsalError where the data lack what the config names, with all that lacks and all that is foreign."""
+    there = [str(name) for name in rows.columns]
+    features = [name for name in config.features or () if name not in there]
+    lacking = []
+    if columns.time is None:
+        lacking.append("no column of the data holds times: name it with --time, rows are replayed in their order")
+    if config.target not in there:
+        lacking.append(f"the data have no column {config.target!r}, the target of {model} in the config")
+    if features:
+        lacking.append(f"the data lack {quote_names(features)} of the features of {model} in the config")
+    if not lacking:
+        return
+    known = {*columns.names, config.target, *(config.features or ())}
+    foreign = [name for name in there if name not in known]
+    others = f" (the config says nothing of {quote_names(foreign)})" if foreign else ""
+    raise RehearsalError("; ".join(lacking) + others)
 
 
 def target_of(values: pd.Series, schema: Schema) -> pd.Series:
@@ -116,6 +138,8 @@ def _record(
         remarks.append(f"{whole - len(frame):,} of {whole:,} rows are left out: no time or prediction, or an id again")
     if frame.empty or frame["label_at"].isna().all():
         raise NoRecordError(f"there is no labelled row of {model} to rehearse with")
+    if len(frame) < FEWEST_ROWS:
+        raise RehearsalError(f"{len(frame)} rows are too few to rehearse with: at least {FEWEST_ROWS} are needed")
     if untimed_labels:
         late = "as soon as their window ends" if not cut.delay else f"{cut.delay / 86_400:.3g} days late, each"
         remarks.append(f"the data do not say when labels came: they come {late} (--label-delay)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ from driftd_detectors.schema import Kind
 _NO_COLUMN = "\0"
 _SEED = 1
 _QUIET_SECONDS = 3600.0  # beyond the last change: a last line without its end is whole
+
+
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")  # numbers of rows that pandas writes beside the columns: no feature
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def read_whole(
         seen = _kinds_of(logs, reading.dialect.decimal)
         ordered = seen.order_dates(reading.dialect)
         logs.use_reading(replace(reading, dialect=ordered))
-        kinds = seen.kinds()
+        kinds = {name: kind for name, kind in seen.kinds().items() if not _PANDAS_INDEX.fullmatch(name)}
         share = most_values / max(1, logs.known.rows * len(kinds))
         found = _read(logs, kinds, seen.nested, share)
         _require_whole(logs)

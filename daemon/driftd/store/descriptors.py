@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 WANTED = 65_536  # descriptors; a soft limit is there for programs that cannot count beyond 1024, and this one can
@@ -188,6 +188,54 @@ class CountedConnection(sqlite3.Connection):
 
 
 open_database = partial(sqlite3.connect, factory=CountedConnection)
+
+
+class UnchangingConnection(CountedConnection):
+    """Reads a database that nobody has open; `close` raises sqlite3.OperationalError where somebody wrote meanwhile.
+
+    What was read may then be of two moments.
+    """
+
+    before: tuple[Path, tuple[int, int]] | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        before, self.before = self.before, None
+        if before is not None and _stamp(before[0]) != before[1]:
+            raise sqlite3.OperationalError(f"{before[0]} was written to while it was read: ask again")
+
+
+def open_to_read(
+    path: Path, timeout: float, isolation_level: Literal["DEFERRED"] | None = "DEFERRED"
+) -> sqlite3.Connection:
+    """A connection for a short look, which leaves nothing beside the database and needs to write nothing.
+
+    Where a log of writes lies beside it somebody may have it open, and SQLite's locks are needed. Else the file is
+    whole and is read as one that does not change: SQLite would make a log and its index, even on behalf of a reader,
+    which fails on a read-only disk, and which files the reader cannot remove.
+    """
+    before = _stamp(path)
+    if any(path.with_name(f"{path.name}-{log}").exists() for log in ("wal", "journal")):
+        uri, factory = f"{path.resolve().as_uri()}?mode=ro", CountedConnection
+    else:
+        uri, factory = f"{path.resolve().as_uri()}?mode=ro&immutable=1", UnchangingConnection
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=isolation_level, factory=factory)
+    if isinstance(connection, UnchangingConnection):
+        connection.before = path, before
+    return connection
+
+
+def open_lasting(path: Path) -> sqlite3.Connection:
+    """A connection that reads for as long as another writes."""
+    return open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
 STATE_BUSY_SECONDS = 10.0  # that a connection to `state.db` waits for another writer
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftd.errors import DriftdError
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import open_database, open_to_read
 
 
 class DatabaseError(DriftdError):
@@ -77,11 +77,17 @@ def _steps_of(connection: sqlite3.Connection, set_name: str) -> set[str]:
     return {name for (name,) in rows}
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    """A connection for a look, that puts a log of one who died in order where there is one."""
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    return open_database(path, timeout=30.0) if has_log else open_to_read(path, timeout=30.0)
+
+
 def _applied_steps(path: Path, set_name: str) -> set[str]:
     if not path.exists() or path.stat().st_size == 0:
         return set()
     try:
-        with closing(open_database(path, timeout=30.0)) as connection:
+        with closing(_open(path)) as connection:
             if not connection.execute("select 1 from sqlite_master where name = '_sqlite_migrations'").fetchone():
                 return set()
             return _steps_of(connection, set_name)

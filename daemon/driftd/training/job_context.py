@@ -15,10 +15,12 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
 from driftd.sources import open_source
+from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.snapshots import without_spans
 from driftd.training.tasks import TaskArguments
 from driftd_detectors.columns import Numbers
+from driftd_detectors.performance.requested_labels import DrawnLabels
 from driftd_detectors.schema import Schema
 
 
@@ -62,6 +64,14 @@ class JobContext:
             allow_joblib=self.config.allow_joblib,
             most_rows=self.config.retrain.data.sample,
         )
+
+    def drawn_labels(self, since: float) -> list[DrawnLabels]:
+        """The draws of labels that were asked for, of predictions from a time on (epoch seconds)."""
+        try:
+            with StateReader.read_only(self.places.state_db) as reader:
+                return reader.drawn_labels(self.model, since)
+        except StateAbsentError:
+            return []
 
     def read_labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
         """The source's rows with `since <= at < until` and the labels known by `until`, without faulty windows."""

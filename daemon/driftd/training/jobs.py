@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -102,6 +102,7 @@ def apply_limits(limits: JobLimits) -> list[str]:
 JOB = "job.json"
 RESULT = "result.json"
 _TAIL_BYTES = 4000
+_POLL_SECONDS = 0.005
 _RESULT_BYTES = 64 << 20
 
 
@@ -236,6 +237,12 @@ class Job:
         late = f"the job was ended after {passed:.0f} s: its limit is {self._limits.wall_seconds:.0f} s"
         return read_result(self.folder) or self._fail(late)
 
+    def has_news(self) -> bool:
+        """Whether `poll` has something to say, which costs far more to ask."""
+        process = self._process
+        known = process is None or process.returncode is not None or process.has_ended()
+        return known or self.seconds >= self._limits.wall_seconds
+
     def kill(self) -> None:
         """End the child and all that it started. The folder stays unfinished unless the child had finished it."""
         if self._process is None or self._process.returncode is not None:
@@ -268,6 +275,12 @@ class Job:
         result = JobResult(ok=False, error=sentence, tail=log_tail(self.folder))
         write_result(self.folder, result)
         return result
+
+
+def await_news(jobs: Collection[Job], until: float) -> None:
+    """Wait for the first of some jobs that has news, if any, or until a time of the monotonic clock."""
+    while jobs and time.monotonic() < until and not any(job.has_news() for job in jobs):
+        time.sleep(_POLL_SECONDS)
 
 
 def start_job(

@@ -1,6 +1,8 @@
-"""The newest draw of predictions to label, as the command and the API give it."""
+"""A draw of predictions to label, as the command and the API give it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -28,10 +30,11 @@ class LabelRequestsView(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     predictions: int
     requests: list[LabelRequestLine]
+    draws: list[float] = []  # when this and the other draws were made, newest first; at most 100 are named
 
 
-def label_requests_view(draw: LabelDraw) -> LabelRequestsView:
-    """A draw without what only driftd needs."""
+def label_requests_view(draw: LabelDraw, draws: Sequence[float] = ()) -> LabelRequestsView:
+    """A draw without what only driftd needs, and when the draws of its model were made."""
     return LabelRequestsView(
         model=draw.model,
         drawn_at=draw.drawn_at,
@@ -50,4 +53,5 @@ def label_requests_view(draw: LabelDraw) -> LabelRequestsView:
             )
             for request in draw.requests
         ],
+        draws=list(draws),
     )

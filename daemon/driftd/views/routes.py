@@ -225,9 +225,11 @@ class StatusPage:
         return await self._respond(request, lambda reader: score_view(reader, model, asked))
 
     async def _label_requests(self, request: Request) -> Response:
+        model, at = request.path_params["model"], _moment(request.query_params.get("at"))
+
         def ask(reader: SeriesReader) -> LabelRequestsView | None:
-            draw = reader.label_draw(request.path_params["model"])
-            return None if draw is None else label_requests_view(draw)
+            draw = reader.label_draw(model, at)
+            return None if draw is None else label_requests_view(draw, reader.label_draw_times(model))
 
         return await self._respond(request, ask)
 

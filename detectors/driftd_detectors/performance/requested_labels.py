@@ -8,6 +8,7 @@ uniform, so that no prediction is left out for sure and no weight is very large.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,44 @@ class RequestedLabels:
         beside = ~asked & ~(outcomes.label_at <= drawn_at)  # had no label when it was drawn
         still = float(np.mean(~outcomes.labelled[beside])) if beside.any() else 0.0
         return np.where(asked, 1.0 + (1.0 / self.probability[which] - 1.0) * still, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnLabels:
+    """One draw by the ids of its predictions: with which probability each was drawn, and when it was predicted."""
+
+    drawn_at: float  # epoch seconds
+    since: float
+    until: float
+    drawn: Mapping[str, tuple[float, float]]  # probability, epoch seconds
+
+
+def labelled_weights(
+    draws: Sequence[DrawnLabels], ids: Sequence[str | None], at: Numbers, label_at: Numbers
+) -> Numbers:
+    """What the label of each row counts, (rows,), where all of these rows have one: as `RequestedLabels.weights`.
+
+    How many predictions had no label when a draw was made is told by the draw itself, from the first of the rows on.
+    """
+    weight, first = np.ones(len(at)), float(at.min(initial=np.inf))
+    for draw in draws:
+        probability = np.array([draw.drawn.get(name or "", (np.nan, 0.0))[0] for name in ids], dtype=np.float64)
+        asked = np.isfinite(probability)
+        waiting = sum(1.0 / share - 1.0 for share, predicted_at in draw.drawn.values() if predicted_at >= first)
+        beside = ~asked & (at >= draw.since) & (at < draw.until) & (label_at > draw.drawn_at)
+        still = max(0.0, 1.0 - float(beside.sum()) / waiting) if waiting > 0 else 0.0
+        weight[asked] = 1.0 + (1.0 / probability[asked] - 1.0) * still
+    return weight
+
+
+def disagreement(first: Numbers, second: Numbers) -> Numbers:
+    """How far two models are apart on the same rows, (rows,), with mean 1: the gain of one rests on it.
+
+    All ones where they never differ; missing scores differ nowhere.
+    """
+    apart = np.nan_to_num(np.abs(first - second), nan=0.0)
+    mean = float(apart.mean()) if len(apart) else 0.0
+    return np.ones(len(apart)) if mean <= 0 else np.asarray(apart / mean)
 
 
 def loss_spread(outcomes: Outcomes, expected_loss: Numbers | None) -> Numbers:

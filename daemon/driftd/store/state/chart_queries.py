@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import open_database, open_to_read
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 
@@ -52,10 +52,15 @@ class SeriesReader(StateReader):
     """The questions of the status page: one connection that outlives them, so that it can tell when nothing changed."""
 
     @classmethod
-    def read_only(cls, path: Path) -> Self:
-        """Open for reading only, from any one thread at a time; raises StateAbsentError when there is no database."""
+    def read_only(cls, path: Path, *, lasts: bool = True) -> Self:
+        """Open for reading only, from any one thread at a time; raises StateAbsentError when there is no database.
+
+        A connection that does not last is for a short look, and leaves nothing beside the database.
+        """
         if not path.exists():
             raise StateAbsentError(f"no state database at {path}: start `driftd run` first")
+        if not lasts:
+            return cls(open_to_read(path, timeout=5, isolation_level=None))
         uri = f"{path.resolve().as_uri()}?mode=ro"
         return cls(open_database(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False))
 

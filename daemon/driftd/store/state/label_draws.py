@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
-from driftd_detectors.performance.requested_labels import RequestedLabels
+from driftd_detectors.performance.requested_labels import DrawnLabels, RequestedLabels
 
 MOST_REQUESTS = 100_000  # of one model are remembered, the newest
 _COLUMNS = "prediction_id, predicted_at, probability, uncertainty, boost, row_hash"
@@ -76,11 +76,30 @@ def post_label_draw(path: Path, draw: LabelDraw) -> None:
         connection.close()
 
 
-def read_draw(connection: sqlite3.Connection, model: str) -> LabelDraw | None:
-    """The newest draw of a model, with its requests; None before the first."""
-    query = """select drawn_at, since, until, seed, predictions from label_draws where model = ?
-               order by until desc limit 1"""
-    found = connection.execute(query, (model,)).fetchone()
+def prune_draws(connection: sqlite3.Connection, model: str, before: float) -> None:
+    """Forget draws made before a time, with their requests. The newest stays: the next one begins where it ended."""
+    newest = "(select max(until) from label_draws where model = :model)"
+    old = f"model = :model and drawn_at < :before and until < {newest}"
+    drawn = f"select drawn_at from label_draws where {old}"  # noqa: S608 - our own names
+    named = {"model": model, "before": before}
+    connection.execute(f"delete from label_requests where model = :model and drawn_at in ({drawn})", named)  # noqa: S608 - our own names
+    connection.execute(f"delete from label_draws where {old}", named)  # noqa: S608 - our own names
+
+
+def read_draw_times(connection: sqlite3.Connection, model: str, most: int) -> list[float]:
+    """When the newest draws of a model were made, newest first."""
+    query = "select drawn_at from label_draws where model = ? order by until desc limit ?"
+    return [float(row[0]) for row in connection.execute(query, (model, most))]
+
+
+def read_draw(connection: sqlite3.Connection, model: str, drawn_at: float | None = None) -> LabelDraw | None:
+    """The newest draw of a model, or the newest of those made by then, with its requests; None where there is none.
+
+    Requests that are too many to be remembered are left out.
+    """
+    query = """select drawn_at, since, until, seed, predictions from label_draws
+               where model = ? and drawn_at <= ? order by until desc limit 1"""
+    found = connection.execute(query, (model, 1e18 if drawn_at is None else drawn_at)).fetchone()
     if found is None:
         return None
     drawn_at, since, until, seed, predictions = found
@@ -97,6 +116,17 @@ def read_draw(connection: sqlite3.Connection, model: str) -> LabelDraw | None:
         predictions=predictions,
         requests=[LabelRequest(**dict(zip(names, tuple(row), strict=True))) for row in rows],
     )
+
+
+def read_drawn(connection: sqlite3.Connection, model: str, since: float) -> list[DrawnLabels]:
+    """The draws with predictions from a time on (epoch seconds), with what was drawn since then; oldest first."""
+    query = """select r.prediction_id, r.probability, r.predicted_at, d.drawn_at, d.since, d.until
+               from label_requests r join label_draws d on d.model = r.model and d.drawn_at = r.drawn_at
+               where r.model = ? and r.predicted_at >= ?"""
+    found: dict[tuple[float, float, float], dict[str, tuple[float, float]]] = {}
+    for name, probability, predicted_at, *draw in connection.execute(query, (model, since)):
+        found.setdefault((draw[0], draw[1], draw[2]), {})[name] = probability, predicted_at
+    return [DrawnLabels(*draw, drawn) for draw, drawn in sorted(found.items(), key=lambda item: item[0])]
 
 
 def read_requested(

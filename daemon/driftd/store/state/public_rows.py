@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import open_to_read
 
 PAGE = 20_000  # rows
 WINDOWS = 100  # of one model, whose scores are one page
@@ -29,7 +29,7 @@ class PublicReader:
     """A connection that reads the views, and nothing else."""
 
     def __init__(self, path: Path) -> None:
-        self._db = open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0, isolation_level=None)
+        self._db = open_to_read(path, timeout=30.0, isolation_level=None)
 
     def columns(self, view: str) -> dict[str, ColumnType]:
         """The columns of a view, in their order."""

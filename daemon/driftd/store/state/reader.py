@@ -14,9 +14,9 @@ from driftd.errors import DriftdError, ExitCode
 from driftd.events import Event, Stage
 from driftd.records import ModelState, Verdict, Window
 from driftd.store.chain import all_chained_versions, broken_entries, chained_versions, has_entry, head, newest_content
-from driftd.store.descriptors import open_database
+from driftd.store.descriptors import open_lasting, open_to_read
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
-from driftd.store.state.label_draws import LabelDraw, read_draw, read_requested
+from driftd.store.state.label_draws import LabelDraw, read_draw, read_draw_times, read_drawn, read_requested
 from driftd.store.state.records import (
     StoredAction,
     StoredAlarm,
@@ -28,7 +28,7 @@ from driftd.store.state.records import (
     StoredTransition,
 )
 from driftd.store.state.stages import StageRun, count_stages, stages_of
-from driftd_detectors.performance.requested_labels import RequestedLabels
+from driftd_detectors.performance.requested_labels import DrawnLabels, RequestedLabels
 
 
 class StateAbsentError(DriftdError):
@@ -45,8 +45,8 @@ class StateReader:
         self._db = connection
 
     @classmethod
-    def read_only(cls, path: Path) -> StateReader:
-        """Open an existing database for reading only.
+    def read_only(cls, path: Path, *, lasts: bool = False) -> StateReader:
+        """Open an existing database for reading only: for a short look, unless it `lasts` beside who writes.
 
         Raises StateAbsentError when there is none, DatabaseError when it has not the schema of this program: a newer
         one could be misread, an older one lacks what is asked.
@@ -61,7 +61,7 @@ class StateReader:
                 f"{path} was last used by an older driftd (it lacks the step {missing[0]}): the daemon migrates it "
                 "when it starts, after a backup. Restart it, or ask again in a moment if it is just starting"
             )
-        return StateReader(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
+        return StateReader(open_lasting(path) if lasts else open_to_read(path, timeout=5))
 
     def close(self) -> None:
         """Close the connection."""
@@ -289,9 +289,17 @@ class StateReader:
         """The predictions of a window whose labels were asked for; of a window of rows, all of the model's."""
         return read_requested(self._db, model, (window.start, window.end) if window.by == "time" else None)
 
-    def label_draw(self, model: str) -> LabelDraw | None:
-        """The newest draw of predictions to label, with those that were drawn; None before the first."""
-        return read_draw(self._db, model)
+    def label_draw(self, model: str, drawn_at: float | None = None) -> LabelDraw | None:
+        """The newest draw of predictions to label, or the newest by then, with what was drawn; None: there is none."""
+        return read_draw(self._db, model, drawn_at)
+
+    def drawn_labels(self, model: str, since: float) -> list[DrawnLabels]:
+        """The draws with predictions from a time on."""
+        return read_drawn(self._db, model, since)
+
+    def label_draw_times(self, model: str, most: int = 100) -> list[float]:
+        """When the newest draws were made, newest first."""
+        return read_draw_times(self._db, model, most)
 
     def build_actions(self, model: str) -> list[StoredAction]:
         """The actions of a model that were to make a version, oldest first."""

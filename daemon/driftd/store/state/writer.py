@@ -16,6 +16,7 @@ from driftd.records import Alarm, ModelState, Transition, Window
 from driftd.store.chain import append_entry, content_of_decision, newest_content
 from driftd.store.descriptors import STATE_BUSY_SECONDS, open_database
 from driftd.store.migrations import ensure_current
+from driftd.store.state.label_draws import prune_draws
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredVersion
 from driftd.store.state.score_codes import ScoreCodes
@@ -293,6 +294,8 @@ class StateStore(StateReader):
                     self._forget_until(model, kind, until)
         self._db.execute("delete from faulty_windows where model = ? and end_at < ?", (model, before))
         self._db.execute("delete from requests where model = ? and handled_at < ?", (model, before))
+        with nullcontext() if self._db.in_transaction else self.transaction():
+            prune_draws(self._db, model, before)
         self._db.execute(  # looks at a registry: many a day, of which no line of the history tells
             "delete from actions where model = ? and kind = 'registry' and transition_id is null and finished_at < ?",
             (model, before),

@@ -43,6 +43,7 @@ from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import weighted_mean
+from driftd_detectors.performance.requested_labels import labelled_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,13 @@ class JudgedRows:
         return JudgedRows(self.rows.take(which), self.table.filter(pa.array(which)), self.delay)
 
 
+def _drawn_weights(order: JobContext, judged: JudgedRows) -> Numbers:
+    """What each label counts because it was asked for (docs/label-requests.md)."""
+    rows, draws = judged.rows, order.drawn_labels(float(judged.rows.at.min(initial=np.inf)))
+    ids = judged.table["driftd_id"].to_pylist() if draws else []
+    return labelled_weights(draws, ids, rows.at, rows.label_at) if draws else np.ones(len(rows))
+
+
 @contextmanager
 def judged_rows(order: JobContext, challenger: Manifest, until: float) -> Iterator[JudgedRows]:
     """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`.
@@ -69,7 +77,7 @@ def judged_rows(order: JobContext, challenger: Manifest, until: float) -> Iterat
     is_external = order.config.is_external
     tables = _later_tables(order, challenger, snapshot, until)
     with collected_rows(tables, snapshot.schema, logged=is_external) as found:
-        names = [name for name in found.fields.names if name.startswith("driftd_") and name != "driftd_id"]
+        names = [name for name in found.fields.names if name.startswith("driftd_")]
         rows = rows_of(found, challenger.schema)
         delay = learn_label_delay(rows_of(snapshot.rows, snapshot.schema), until)
         yield JudgedRows(rows, found.read([name for name in names if name not in challenger.schema.names]), delay)
@@ -158,7 +166,7 @@ def _judge_rows(
     judged: JudgedRows,
 ) -> dict[str, object]:
     until, delay = arguments.until, judged.delay
-    weight = label_weights(judged.rows, delay, until)
+    weight = label_weights(judged.rows, delay, until) * _drawn_weights(order, judged)
     judged, weight = judged.take(weight > 0), weight[weight > 0]
     rows = judged.rows
     found = predict_rows(challenger, rows)

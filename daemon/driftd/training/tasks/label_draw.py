@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from driftd.records import Window
 from driftd.registry import Manifest, ManifestError
+from driftd.registry.artefact import ArtefactError
+from driftd.registry.features import feature_frame
 from driftd.sources import open_source
 from driftd.store.events.reader import EventReader
 from driftd.training.feature_shifts import bins_of
@@ -22,7 +24,13 @@ from driftd_detectors.batches.row_hash import hash_texts
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.cohort import Hashes, hash_numbers
 from driftd_detectors.columns import Coded, Numbers
-from driftd_detectors.performance.requested_labels import draw_rows, inclusion_probabilities, loss_spread, share_growth
+from driftd_detectors.performance.requested_labels import (
+    disagreement,
+    draw_rows,
+    inclusion_probabilities,
+    loss_spread,
+    share_growth,
+)
 from driftd_detectors.reference import Reference
 
 MOST_ROWS = 200_000  # predictions that are looked at; of more, an even sample
@@ -32,7 +40,7 @@ BOOST = 5.0  # times, for rows of a segment or a part of a feature that a standi
 class Arguments(TaskArguments, frozen=True, kw_only=True):
     """The predictions of `since <= at < until` (epoch seconds) of which `number` are drawn.
 
-    `subjects` are the features and segments (`name=value`) that standing alarms name.
+    `subjects` are the features and segments (`name=value`) that standing alarms name. A `challenger` waits for a gate.
     """
 
     version: int
@@ -41,6 +49,7 @@ class Arguments(TaskArguments, frozen=True, kw_only=True):
     number: int
     seed: int
     subjects: tuple[str, ...] = ()
+    challenger: int | None = None
 
 
 def run(arguments: Arguments) -> dict[str, object]:
@@ -52,10 +61,12 @@ def run(arguments: Arguments) -> dict[str, object]:
     source.close()
     share = min(1.0, MOST_ROWS / max(len(table), 1))
     rows = _read_rows(table.slice(0, MOST_ROWS), manifest)
-    rows = rows.take(np.flatnonzero(~rows.outcomes.labelled & ~np.asarray(rows.ids.is_null())))
+    waiting = np.flatnonzero(~rows.outcomes.labelled & ~np.asarray(rows.ids.is_null()))
+    rows = rows.take(waiting)
     spread = loss_spread(rows.outcomes, _expected_loss(order, manifest, rows))
     boost = _boost(order, manifest, rows, arguments.subjects)
-    probability = inclusion_probabilities(spread * boost, arguments.number)
+    size = spread * boost * _apart(order, arguments, table.take(pa.array(waiting)))
+    probability = inclusion_probabilities(size, arguments.number)
     drawn = draw_rows(probability, arguments.seed)
     hashes = _hashes(order, manifest, rows.ids.take(pa.array(drawn)))
     ids = rows.ids.take(pa.array(drawn)).to_pylist()
@@ -71,6 +82,26 @@ def run(arguments: Arguments) -> dict[str, object]:
         for place, row in enumerate(drawn.tolist())
     ]
     return {"predictions": len(probability), "requests": requests}
+
+
+def _apart(order: JobContext, arguments: Arguments, table: pa.Table) -> Numbers:
+    """How far the version that serves and one that a gate waits to judge are apart on some rows; else all ones."""
+    if arguments.challenger is None or len(table) == 0:
+        return np.ones(len(table))
+    try:
+        versions = [order.load(number) for number in (arguments.version, arguments.challenger)]
+    except (ManifestError, ArtefactError, OSError) as error:
+        print(f"no gate is aimed at: {error}", flush=True)  # noqa: T201 - the log
+        return np.ones(len(table))
+    names = {name for version in versions for name in version.schema.names}
+    frame = table.select([name for name in table.column_names if name in names]).to_pandas()
+    first, second = (version.predict(feature_frame(frame, version.schema)) for version in versions)
+    if not first.classes:
+        return disagreement(first.prediction, second.prediction)
+    if first.classes == second.classes and np.isfinite(first.score).all() and np.isfinite(second.score).all():
+        return disagreement(first.score, second.score)
+    differs = np.asarray(first.values() != second.values(), dtype=np.float64)
+    return disagreement(differs, np.zeros(len(differs)))
 
 
 def _read_rows(table: pa.Table, manifest: Manifest) -> Rows:
