@@ -130,7 +130,7 @@ class ColumnKinds:
                     f"such files needs dialect: {{day_first: {str(dialect.day_first).lower()}}}"
                 )
 
-    def _pointed(self, values: dict[Any, int]) -> dict[Any, int]:
+    def _with_points(self, values: dict[Any, int]) -> dict[Any, int]:
         """The values with a decimal point, whatever sign their file has."""
         if self._decimal == "." or not self._untyped:
             return values
@@ -167,7 +167,7 @@ class ColumnKinds:
         if self._dates(name):
             return Kind.TIMESTAMP
         if present or not kinds:
-            kinds = {*kinds, kind_of_values(self._pointed(present), untyped=self._untyped)}
+            kinds = {*kinds, kind_of_values(self._with_points(present), untyped=self._untyped)}
         return next(iter(kinds)) if len(kinds) == 1 else Kind.CATEGORY
 
 

@@ -211,12 +211,12 @@ def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
     line = subject.line
     if line is not None:
         parts = parts_of(line.model, line.event, line.reason, line.decision_figures)
-        return parts.what, parts.sure, _following(subject, parts.next), parts.figures
+        return parts.what, parts.sure, _next_step(subject, parts.next), parts.figures
     assert subject.raised is not None  # see _subject
     return sentence(subject.raised.sentence), "", "", ""
 
 
-def _following(subject: _Subject, said: str) -> str:
+def _next_step(subject: _Subject, said: str) -> str:
     """What happens next, unless more is known by now than when it was said."""
     state, alarm = subject.state, subject.alarm
     if alarm is not None and state is not None and state.champion == alarm.version and state.build is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -110,6 +110,24 @@ class UnwatchedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FleetModel = WatchedModel | UnwatchedModel
+Spark = VerdictSpark | PerformanceSpark
+
+
+@dataclass(slots=True)
+class SparkCache:
+    """The lines of models with labels, each kept until another cohort of its model is evaluated.
+
+    They are most of what a first screen of a thousand models costs, and only a few of them change at once.
+    """
+
+    _kept: dict[str, tuple[object, Spark]] = field(default_factory=dict)
+
+    def spark(self, model: str, mark: object, draw: Callable[[], Spark]) -> Spark:
+        """What was drawn at this mark, or what `draw` draws now."""
+        kept = self._kept.get(model)
+        if kept is None or kept[0] != mark:
+            kept = self._kept[model] = (mark, draw())
+        return kept[1]
 
 
 class FleetView(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,10 +140,17 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
     decisions: list[DecisionLine]  # the newest first
 
 
-def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState, summary: ConfigSummary) -> FleetView:
-    """Everything of the first screen, the most urgent model first."""
-    config = config_in_force(reader)
-    watched = [_watched_model(reader, state, config, beside) for state in reader.models() if config.knows(state.model)]
+def fleet_view(
+    reader: SeriesReader,
+    registry: Registry,
+    beside: LiveState,
+    summary: ConfigSummary,
+    sparks: SparkCache | None = None,
+) -> FleetView:
+    """Everything of the first screen, the most urgent model first; `sparks` are those of the last one."""
+    config, sparks = config_in_force(reader), sparks or SparkCache()
+    states = [state for state in reader.models() if config.knows(state.model)]
+    watched = [_watched_model(reader, state, config, beside, sparks) for state in states]
     known = {status.model for status in watched}
     absent = [name for name in config.models if name not in known]
     unwatched = [_unwatched_model(name, registry.current(name), beside.obstacles.get(name)) for name in absent]
@@ -206,16 +231,18 @@ def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, b
     )
 
 
-def _watched_model(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> WatchedModel:
+def _watched_model(
+    reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState, sparks: SparkCache
+) -> WatchedModel:
     head = model_head(reader, state, config, beside)
-    return WatchedModel(**msgspec.structs.asdict(head), spark=_spark(reader, state.model, config))
+    return WatchedModel(**msgspec.structs.asdict(head), spark=_spark(reader, state.model, config, sparks))
 
 
 def _unwatched_model(name: str, version: int | None, obstacle: str | None) -> UnwatchedModel:
     return UnwatchedModel(model=name, version=version, attention=unwatched_attention(version, obstacle))
 
 
-def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> VerdictSpark | PerformanceSpark:
+def _spark(reader: SeriesReader, model: str, config: ConfigInForce, sparks: SparkCache) -> Spark:
     by_time = config.window_seconds(model) is not None
     last = reader.last_window(model, "labels")
     if last is None:
@@ -223,9 +250,17 @@ def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> VerdictSp
         rows = reader.checks_from(model, "window", newest_window - SPARK_POINTS + 1)
         windows = [CheckedWindows.read(row, by_time=by_time) for row in rows]
         return VerdictSpark(**msgspec.structs.asdict(window_series(windows, _over(windows))))
+    metric, newest = config.metric(model, reader), tuple(reader.checks_from(model, "labels", last))
+    mark = (by_time, metric, newest)
+    return sparks.spark(model, mark, lambda: _performance_spark(reader, model, last, metric, by_time=by_time))
+
+
+def _performance_spark(
+    reader: SeriesReader, model: str, last: int, metric: str | None, *, by_time: bool
+) -> PerformanceSpark:
     rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
     checks = [CheckedWindows.read(row, by_time=by_time) for row in rows]
-    series = performance_series(checks, _over(checks), config.metric(model, reader))
+    series = performance_series(checks, _over(checks), metric)
     return PerformanceSpark(
         now=_last_cohort(checks[-1], series.metric),
         metric=series.metric,

@@ -33,7 +33,7 @@ from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.decision_report import DecisionReport, decision_report
 from driftd.views.decision_report_page import POLICY, links_under, report_page
-from driftd.views.fleet import FleetView, LiveState, fleet_view
+from driftd.views.fleet import FleetView, LiveState, SparkCache, fleet_view
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 from driftd.views.lineage import ServedAt, served_at
 from driftd.views.model import ModelView, UnwatchedView, model_view
@@ -159,6 +159,7 @@ class StatusPage:
     def __init__(self, wiring: PageWiring) -> None:
         self._wiring = wiring
         self._registry = Registry(wiring.places)
+        self._sparks = SparkCache()
         self._shelf = ResponseCache(wiring.places.state_db, lambda: (digest_of(wiring.config_path), self._beside()))
 
     def routes(self) -> list[BaseRoute]:
@@ -204,7 +205,8 @@ class StatusPage:
 
     async def _fleet(self, request: Request) -> Response:
         def ask(reader: SeriesReader) -> FleetView:
-            return fleet_view(reader, self._registry, self._beside(), config_summary(reader, self._wiring.config_path))
+            summary = config_summary(reader, self._wiring.config_path)
+            return fleet_view(reader, self._registry, self._beside(), summary, self._sparks)
 
         return await self._respond(request, ask)
 

@@ -87,7 +87,7 @@ function missing(path) {
 function notice(standing, answer, error, host = []) {
   const bands = [];
   if (present.ended) {
-    bands.push(band("over", "This is a finished replay.", ["It ended on ", moment(present.ended), ", and all times are told as of then. No daemon runs, so nothing can be asked of it."]));
+    bands.push(band("over", "This is a finished replay.", ["It ended on ", moment(present.ended, { short: true }), ", and all times are told as of then. No daemon runs: it only shows."]));
   }
   if (error) {
     const last = pulse.answered;
@@ -125,7 +125,7 @@ function band(level, sentence, detail) {
 
 window.addEventListener("hashchange", () => look({ moved: place().where.path !== shown?.where.path }));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-for (const changed of ["driftd-theme", "driftd-session", "driftd-answered"]) {
+for (const changed of ["driftd-theme", "driftd-session", "driftd-answered", "driftd-redraw"]) {
   document.addEventListener(changed, () => { shown = { ...shown, key: null }; look(); });
 }
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });

@@ -10,10 +10,36 @@ export function render([fleet]) {
     make("h1", { class: `headline ${fleet.headline.level}` }, fleet.headline.sentence),
     fleet.models.length === 0
       ? make("p", null, "Name a model in the config and run ", make("code", null, "driftd init"), "; it appears here within seconds.")
-      : make("ul", { class: "models" }, fleet.models.map(row)),
+      : listed(fleet.models),
     fleet.models.some((one) => urgent(one).length) ? obstacle() : null,
     make("section", { "aria-labelledby": "decided" }, make("h2", { id: "decided" }, "Decided last"), decisions(fleet.decisions, true)),
   ];
+}
+
+const MANY = 12; // models from which on they can be filtered
+const PAGE = 50; // models that are drawn at once: of a thousand, all would take seconds at each change
+let wanted = "", most = PAGE; // what the reader filters by, and how many are drawn: they stay when the page is drawn anew
+
+/** The models, or the first of those that the filter leaves. */
+function listed(models) {
+  const list = make("ul", { class: "models", id: "models" }), more = make("p", { class: "buttons" }), count = make("span", { class: "dim", role: "status" });
+  const fill = () => {
+    const found = models.filter(matches);
+    list.replaceChildren(...found.slice(0, most).map(row));
+    count.textContent = wanted ? `${found.length} of ${models.length} models` : `${models.length} models`;
+    const left = found.length - most;
+    more.replaceChildren(...(left > 0 ? [make("button", { type: "button", class: "quiet", "data-key": "fleet-more", click: () => { most += PAGE; fill(); } }, `Show ${Math.min(PAGE, left)} more of ${left}`)] : []));
+  };
+  const field = make("input", { type: "search", id: "fleet-filter", "data-key": "fleet-filter", value: wanted, autocomplete: "off", "aria-controls": "models",
+    input: () => { wanted = field.value; most = PAGE; fill(); }, focus: () => field.setSelectionRange(field.value.length, field.value.length) });
+  fill();
+  return [models.length > MANY ? make("p", { class: "filter" }, make("label", { for: "fleet-filter" }, "Find"), field, count) : null, list, more];
+}
+
+/** Whether every word of the filter is in the name, the phase, the verdict or the sentence of a model. */
+function matches(one) {
+  const text = [one.model, plain(one.phase), one.worst, one.attention.sentence].join(" ").toLowerCase();
+  return wanted.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }
 
 function row(one) {

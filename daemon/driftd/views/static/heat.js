@@ -56,7 +56,7 @@ export function heat(scores, chosen, choose) {
   const again = () => { if (canvas.isConnected) paint(canvas, subjects, scores.at.length, null); };
   requestAnimationFrame(() => { again(); new ResizeObserver(again).observe(canvas); });
   return make("div", null, box, tip, scale(scores),
-    scores.subjects.length > FIRST ? make("p", null, make("button", { type: "button", class: "quiet", "data-key": "heat-all", click: () => { all = !all; choose(chosen); } }, all ? `Only the ${FIRST} that moved most` : `All ${scores.subjects.length} features`)) : null,
+    scores.subjects.length > FIRST ? make("p", null, make("button", { type: "button", class: "quiet", "data-key": "heat-all", click: () => { all = !all; document.dispatchEvent(new CustomEvent("driftd-redraw")); } }, all ? `Only the ${FIRST} that moved most` : `All ${scores.subjects.length} features`)) : null,
     fold("table-heat", "As a table", () => latest(scores)));
 }
 
