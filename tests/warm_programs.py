@@ -16,13 +16,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from driftd.training.fork_server import ForkedProcess, ForkServer
+from driftd.training.fork_server import PRELOADED, ForkedProcess, ForkServer
 from limits import HANG
 
 _ROOT = Path(__file__).parent
-_LIBRARIES = ("sklearn.ensemble", "pyarrow.parquet", "driftd.loop.run", "driftd.serving.run", "driftd.serving.client")
+_OF_PROGRAMS = ("pyarrow.parquet", "driftd.loop.run", "driftd.serving.run", "driftd.serving.client")
 _SERVER = ForkServer(idle=900.0)
-_SERVER.preloaded = (*_LIBRARIES, "warm_child")
+_SERVER.preloaded = (*PRELOADED, *_OF_PROGRAMS, "second_opinion_libraries", "warm_child")
 _ALONE = threading.Lock()  # a question to the server and its answer; tests start programs from threads as well
 
 
