@@ -19,6 +19,7 @@ from fault_counts import Counts, address, cold_daemon, daemon, events_of, fail_c
 from limits import HANG, time_limit, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
+from warm_programs import load_reports_too
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +68,11 @@ class Trial:
 def state_files(places: Places) -> tuple[Path, Path]:
     """The daemon's database and its log."""
     return places.state_db, places.state_db.with_name("state.db-wal")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _reports_are_quick() -> None:
+    load_reports_too()
 
 
 @pytest.fixture
