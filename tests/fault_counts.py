@@ -55,17 +55,8 @@ class Counts:
 
 
 @contextmanager
-def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[Process]:
+def cold_daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A real `driftd run`, killed at the end; `before` are words before its command, `more` its environment."""
-    process: Process
-    if not before and not more:
-        process = start_driftd(["run", "--config", str(path)], environment(), log or Path(os.devnull))
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-        return
     with (log or Path(os.devnull)).open("ab") as written:
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],
@@ -77,6 +68,17 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def daemon(path: Path, log: Path | None = None) -> Iterator[Process]:
+    """The same, but it and its jobs find their libraries in memory: where the moments of its start do not matter."""
+    process = start_driftd(["run", "--config", str(path)], environment(), log or Path(os.devnull))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def address(log: Path) -> str:

@@ -16,13 +16,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from driftd.training.fork_server import ForkedProcess, ForkServer
+from driftd.training.fork_server import PRELOADED, ForkedProcess, ForkServer
 from limits import HANG
 
 _ROOT = Path(__file__).parent
-_LIBRARIES = ("sklearn.ensemble", "pyarrow.parquet", "driftd.loop.run", "driftd.serving.run", "driftd.serving.client")
+_OF_PROGRAMS = ("pyarrow.parquet", "driftd.loop.run", "driftd.serving.run", "driftd.serving.client")
 _SERVER = ForkServer(idle=900.0)
-_SERVER.preloaded = (*_LIBRARIES, "warm_child")
+_SERVER.preloaded = (*PRELOADED, *_OF_PROGRAMS, "warm_child")
 _ALONE = threading.Lock()  # a question to the server and its answer; tests start programs from threads as well
 
 
@@ -65,6 +65,12 @@ class Program:
 
 
 Process = Program | subprocess.Popen[bytes]
+
+
+def load_reports_too() -> None:
+    """Have Evidently loaded as well, where daemons write several reports; of no use once a program was started."""
+    if "second_opinion_libraries" not in _SERVER.preloaded:
+        _SERVER.preloaded = ("second_opinion_libraries", *_SERVER.preloaded)
 
 
 def start_driftd(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
