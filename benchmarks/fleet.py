@@ -119,6 +119,7 @@ class Measured:
                 obstacles=lambda: dict(daemon.obstacles),
                 metrics=assembly.metrics.board,
                 now=self.clock.now,
+                url=lambda: None,
                 last_round=lambda: daemon.rounded_at,
             )
         )
