@@ -52,7 +52,8 @@ def demo(folder: Path, serves: bool | None, only_page: bool) -> None:
     """Show the whole loop on a real year of flights, and tell the year in words.
 
     It takes minutes, and prints each decision. Version 1 is trained on two months, the other ten are replayed through
-    the real event store and the real daemon on a virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
+    the real event store and the real daemon on a virtual clock. FOLDER is made anew; a folder that holds anything else
+    is left alone.
 
     \b
     Example:
