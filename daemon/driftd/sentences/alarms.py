@@ -21,9 +21,9 @@ def kind_name(kind: str) -> str:
     return SAID.get(kind, kind)
 
 
-def trigger_key(trigger: Trigger) -> str:
+def trigger_key(trigger: str) -> str:
     """What `retrain.on` of the config calls a trigger."""
-    return "estimated_performance" if trigger is Trigger.HARM else str(trigger)
+    return "estimated_performance" if trigger == Trigger.HARM else str(trigger)
 
 
 def describe_certainty(chance_years: float | None) -> str:

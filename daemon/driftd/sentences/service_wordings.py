@@ -14,7 +14,7 @@ _WORN = (
 )
 _SO_FAR = re.compile(
     r"on (?P<rows>\d+) labelled rows the new version's loss is (?P<off>\S+) (?P<side>higher|lower) than the old one's; "
-    r"a bet against it stands at most at \S+ of \S+(?P<more>.*)",
+    r"a bet against it stands at most at \S+ of [^\s;]+(?P<more>.*)",
     re.DOTALL,
 )
 
