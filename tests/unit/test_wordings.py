@@ -15,6 +15,7 @@ from driftd.records import ModelState, Transition
 from driftd.sentences.decisions import parts_of
 from driftd.sentences.document import decision_examples, document
 from driftd.sentences.examples import RECORDS
+from driftd.sentences.service_wordings import describe_probation
 from driftd.sentences.wordings import WORDINGS, matching_wording, parts_from_record
 from policy_graph import ORDERED, REFRESHED, STAGES_IN_REVIEW, START, hold_the_graph
 from policy_states import World
@@ -95,6 +96,19 @@ def test_a_record_of_another_form_is_said_as_it_stands() -> None:
     parts = said_of(Event.PROMOTED, "number 4 took over from number 3")
     assert parts.what == "Number 4 took over from number 3."
     assert parts.next.startswith("driftd compares it")
+
+
+def test_a_probation_that_goes_on_is_said_without_its_bet() -> None:
+    """Which version is better and on how many rows; the bet against the new one is nothing that a reader has."""
+    bet = "a bet against it stands at most at 1.03 of 20"
+    lower = f"on 2149 labelled rows the new version's loss is 0.5484 lower than the old one's; {bet}"
+    assert describe_probation(lower) == "on 2,149 labelled rows its loss is lower than that of the version before"
+    higher = f"on 30 labelled rows the new version's loss is 0.1 higher than the old one's; {bet}; it goes on"
+    assert describe_probation(higher) == (
+        "on 30 labelled rows its loss is higher than that of the version before, by no more than chance explains; it "
+        "goes on"
+    )
+    assert describe_probation("no labels yet") == "no labels yet"
 
 
 def recorded(world: World, most: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Transition]:

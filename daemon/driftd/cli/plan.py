@@ -17,6 +17,7 @@ from driftd.errors import DriftdError
 from driftd.formatting import format_duration, format_minute
 from driftd.loop.plan import CodePlan, CostPlan, DataPlan, ModelPlan, plan_model
 from driftd.paths import Places
+from driftd.sentences.alarms import trigger_key
 from driftd.store.state.reader import StateReader
 
 _MEBIBYTE = 1 << 20
@@ -75,7 +76,7 @@ def _print(plan: ModelPlan, to: Console) -> None:
     for line in plan.triggers:
         state = "fired" if line.has_fired else "not fired"
         off = "" if line.is_on else " (not a trigger: retrain.on does not name it)"
-        say(to, f"  {line.trigger}: {state}{off}: {line.sentence}")
+        say(to, f"  {trigger_key(line.trigger)}: {state}{off}: {line.sentence}")
     for part, sentences in (
         ("from", _say_data(plan.data)),
         ("by", _say_code(plan.code, plan.champion)),

@@ -49,10 +49,11 @@ class ConfigAnswer(msgspec.Struct, frozen=True):
 )
 @click.option("--page", "only_page", is_flag=True, help="Serve the page of a demonstration that has run; run none.")
 def demo(folder: Path, serves: bool | None, only_page: bool) -> None:
-    """Show the whole loop on a real year of flights, in about a minute, and tell the year in words.
+    """Show the whole loop on a real year of flights, and tell the year in words.
 
-    Version 1 is trained on two months, the other ten are replayed through the real event store and the real daemon on a
-    virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
+    It takes minutes, and prints each decision. Version 1 is trained on two months, the other ten are replayed through
+    the real event store and the real daemon on a virtual clock. FOLDER is made anew; a folder that holds anything else
+    is left alone.
 
     \b
     Example:

@@ -21,6 +21,11 @@ def kind_name(kind: str) -> str:
     return SAID.get(kind, kind)
 
 
+def trigger_key(trigger: str) -> str:
+    """What `retrain.on` of the config calls a trigger."""
+    return "estimated_performance" if trigger == Trigger.HARM else str(trigger)
+
+
 def describe_certainty(chance_years: float | None) -> str:
     """How sure an alarm is: how rarely chance alone gives so much evidence. Empty where that is not known."""
     if chance_years is None or not chance_years > 0:
@@ -104,10 +109,9 @@ def asks_for_version() -> str:
 
 def informs_only(model: str, trigger: Trigger, *, can_train: bool = True) -> str:
     """The config has no build of this trigger; without a trainer a build can only be asked for."""
-    key = "estimated_performance" if trigger is Trigger.HARM else trigger
     return (
-        f"No build starts: this alarm only informs ({key} is not in retrain.on). Check whether the change is real; "
-        f"`driftd retrain {model}` {'builds a version' if can_train else 'asks for a new version'}."
+        f"No build starts: this alarm only informs ({trigger_key(trigger)} is not in retrain.on). Check whether the "
+        f"change is real; `driftd retrain {model}` {'builds a version' if can_train else 'asks for a new version'}."
     )
 
 

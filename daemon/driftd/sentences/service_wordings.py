@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from driftd.events import Event
 from driftd.sentences.record_form import BETTER, SURE_ROWS, TIME, TOLERANCE, TOLERATED, Wording
 
@@ -10,6 +12,25 @@ _WORN = (
     r"on (?P<rows>\d+) labelled rows the new version's loss is \S+ (?:higher|lower) than the old one's; a bet against "
     r"it reached \S+ \(limit (?P<limit>\S+)\): it is worse"
 )
+_SO_FAR = re.compile(
+    r"on (?P<rows>\d+) labelled rows the new version's loss is (?P<off>\S+) (?P<side>higher|lower) than the old one's; "
+    r"a bet against it stands at most at \S+ of [^\s;]+(?P<more>.*)",
+    re.DOTALL,
+)
+
+
+def describe_probation(record: str) -> str:
+    """How a probation stands, of the record of its last comparison: which version is better, on how many rows."""
+    found = _SO_FAR.fullmatch(record)
+    if found is None:
+        return record
+    doubt = "" if found["side"] == "lower" else ", by no more than chance explains"
+    return (
+        f"on {int(found['rows']):,} labelled rows its loss is {found['side']} than that of the version before{doubt}"
+        f"{found['more']}"
+    )
+
+
 SERVICE_WORDINGS: dict[Event, tuple[Wording, ...]] = {
     Event.SWAP_STARTED: (
         Wording(

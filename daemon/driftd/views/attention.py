@@ -10,7 +10,8 @@ import msgspec
 from driftd.formatting import format_time
 from driftd.observe.alert_rule import section_of
 from driftd.records import Build, Phase, Verdict
-from driftd.sentences.alarms import sentence
+from driftd.sentences.alarms import capitalise, sentence
+from driftd.sentences.service_wordings import describe_probation
 from driftd.views.other_systems import describe_registry, is_awaited, needs_look
 from driftd.views.stages import describe_review
 from driftd.views.status import ModelStatus
@@ -201,7 +202,8 @@ def _work_attention(status: ModelStatus) -> Attention | None:
         who, why = ("the override", "") if order is None else (order.who, order.sentence)
         return Attention.of(Urgency.BUSY, f"Paused by {who}: no check, no build.", status.waits or why)
     if status.probation is not None and not status.probation.until_refresh:  # that of a refresh is the usual state
-        said = status.probation.sentence or "The comparison begins once labels come."
+        compared = capitalise(sentence(describe_probation(status.probation.sentence)))
+        said = compared or "The comparison begins once labels come."
         beside = "" if status.is_external else " beside the old one"
         return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation{beside}.", said)
     if status.build is not None:

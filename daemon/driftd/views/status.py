@@ -19,6 +19,7 @@ from driftd.paths import Places
 from driftd.records import Build, HandOver, ModelState, Phase, Probation, RegistryState, Verdict
 from driftd.registry import Registry
 from driftd.sentences.alarms import kind_name
+from driftd.sentences.service_wordings import describe_probation
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
 from driftd.views.conditions import (
@@ -361,7 +362,7 @@ def sentences(status: ServedStatus) -> list[str]:
         step = status.outside or f"at the step {status.build.step}"
         said.append(f"version {status.build.number} is being built, {step}")
     if status.probation is not None:
-        sentence = status.probation.sentence or "no labels yet"
+        sentence = describe_probation(status.probation.sentence) or "no labels yet"
         said.append(f"on probation since {format_minute(status.probation.since)}: {sentence}")
     if status.failures:
         times = "the last build failed" if status.failures == 1 else f"the last {status.failures} builds failed"
