@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from driftd_processes import environment
-from limits import HANG
+from limits import HANG, wait
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +81,12 @@ def test_a_demonstration_in_a_pipe_ends_and_its_page_changes_nothing(tmp_path: P
     fleet = httpx.get(f"{found[0]}api/fleet", timeout=HANG).json()
     assert [model["model"] for model in fleet["models"]] == ["airtime"]
     assert httpx.get(found[0], timeout=HANG).status_code == 200
+    told_of = httpx.get(f"{found[0]}api/models/airtime", timeout=HANG)
+    assert float(told_of.headers["driftd-ended"]) >= told_of.json()["last_check"]  # 2013 is its present
+    assert not httpx.get(f"{found[0]}api/v1/session", timeout=HANG).json()["has_tokens"]
+    last = told_of.json()["extent"]["last"]
+    quality = f"{found[0]}api/models/airtime/quality?first={last}&last={last}"
+    wait(lambda: httpx.get(quality, timeout=HANG).json()["status"] == "done", "the look is done")
     assert httpx.post(f"{found[0]}-/reload", timeout=HANG).status_code == 400
     served.send_signal(2)  # what Ctrl-C is
     assert "driftd demo --page" in read_until(terminal, "Once more")

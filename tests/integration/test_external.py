@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from driftd.clock import VirtualClock
+from driftd.config.load import load
+from driftd.paths import Places
 from driftd.records import Phase
-from external_world import OWN_VERSION, ExternalWorld
-from loop_world import MODEL
+from driftd.serving.client import Driftd
+from driftd.sources.open import config_for_children
+from driftd.training.bootstrap import make_logged_version
+from driftd.training.tasks import quality
+from external_world import COLUMNS, CONFIG, OWN_VERSION, ExternalWorld, logged_hours
+from loop_world import HOUR, MODEL, ROWS, START
 
 pytestmark = pytest.mark.slow
 
@@ -133,3 +141,31 @@ def test_rows_without_a_version_count_for_the_version_before_until_the_confirmat
     world.live(4, concept)
     assert world.events[-1] == "confirmed"
     assert not world.daemon.assembly.store.standing_alarms(MODEL, 8)
+
+
+def test_the_quality_of_a_log_without_labels_is_shown_beside_nothing(tmp_path: Path) -> None:
+    """The reference has no losses to compare with: what labels came is measured, and the usual value is not known."""
+    places, path = Places(tmp_path / "state"), tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=places.root, trainer="null", deploy="deploy: {confirm_within: 6h}"))
+    model, now = load(path).models[MODEL], START + 3 * HOUR
+    columns = replace(COLUMNS, label_time=None)
+    rows = logged_hours(3, labelled=False)
+    make_logged_version(MODEL, model, rows, columns, places, source="log.parquet", now=now)
+    world = ExternalWorld(tmp_path, VirtualClock(now), places, ExternalWorld.open(path, places), 3)
+    with Driftd(places.root, MODEL) as application:
+        world.feed(application)
+    window = int(now // HOUR)
+    asked = quality.Arguments(
+        model=MODEL,
+        model_config=config_for_children(model),
+        state_dir=str(places.root),
+        first=window,
+        last=window,
+        version=1,
+        known_by=now + 2 * HOUR,
+    )
+    found = quality.run(asked)
+    world.close()
+    (whole,) = [line for line in found["segments"] if not line["segment"]]
+    assert (found["labels"], whole["labels"], whole["usual"]) == (ROWS, ROWS, None)
+    assert whole["value"] > 0

@@ -12,7 +12,7 @@ from driftd.store.state.records import KindEvidence
 from driftd.views.attention import Urgency, attention, unwatched_attention
 from driftd.views.choices import Choices
 from driftd.views.conditions import ActiveCondition
-from driftd.views.fleet import VerdictSpark, WatchedModel, by_need, headline
+from driftd.views.fleet import SparkCache, VerdictSpark, WatchedModel, by_need, headline
 from driftd.views.routes import STATIC
 from driftd.views.row_counts import RowCounts
 from driftd.views.status import ModelStatus
@@ -166,3 +166,17 @@ def test_models_are_sorted_by_need_then_by_nearness_to_an_alarm() -> None:
     near = {"data": msgspec.structs.replace(CALM, evidence=300.0)}
     models = [model(model="b"), model(model="a"), model(model="near", evidence=near), model(model="z", blocked="x")]
     assert [found.model for found in sorted(models, key=by_need)] == ["z", "near", "a", "b"]
+
+
+def test_the_line_of_a_model_is_drawn_once_for_each_newest_cohort() -> None:
+    """What was drawn is kept until the mark of its model is another one; other models have their own."""
+    drawn: list[str] = []
+    cache = SparkCache()
+
+    def draw(name: str) -> VerdictSpark:
+        drawn.append(name)
+        return VerdictSpark([], [], [])
+
+    for mark, name in ((1, "a"), (1, "a"), (1, "b"), (2, "a"), (2, "a")):
+        cache.spark(name, mark, lambda name=name: draw(name))
+    assert drawn == ["a", "b", "a"]

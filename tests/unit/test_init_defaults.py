@@ -484,3 +484,14 @@ def test_a_label_that_is_hardly_ever_seen_is_a_remark() -> None:
     assert not any("few rows" in remark for remark in guess(rows(y=labels)).remarks)
     labels[7] = "maybe"
     assert "y has classes of few rows: 'maybe' (1); mend those that are slips" in guess(rows(y=labels)).remarks
+
+
+def test_numbers_with_a_decimal_comma_are_numbers(tmp_path: Path) -> None:
+    """A file of a country that writes 1,81 has numbers to learn from, and a text with a comma stays what it is."""
+    path = tmp_path / "log.csv"
+    path.write_text("km;where;y\n" + "".join(f"{n % 9},5;here, there;{n % 7},25\n" for n in range(100)), "utf-8-sig")
+    read = read_file(path, dialect=Dialect(";", ",", "utf-8-sig"))
+    found = guess(read.rows)
+    assert found.task is Task.REGRESSION
+    assert (read.rows["km"][1], read.rows["y"][1]) == (1.5, 1.25)
+    assert set(read.rows["where"]) == {"here, there"}

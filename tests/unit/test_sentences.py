@@ -142,3 +142,10 @@ def test_estimated_performance_is_the_word_for_harm() -> None:
     assert alarms.kind_name("harm") == "estimated performance"
     assert alarms.TRIGGERS[Trigger.HARM] == "estimated performance"
     assert alarms.kind_name("of another driftd") == "of another driftd"
+
+
+@pytest.mark.parametrize(("can_train", "words"), [(True, "builds a version."), (False, "asks for a new version.")])
+def test_what_only_informs_says_what_retrain_would_do(can_train: bool, words: str) -> None:
+    """Without a trainer nothing can be built: the command then asks."""
+    said = alarms.informs_only("demand", Trigger.DATA_DRIFT, can_train=can_train)
+    assert said.endswith(f"`driftd retrain demand` {words}")

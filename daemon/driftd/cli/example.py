@@ -1,4 +1,4 @@
-"""The shipped rows of `driftd init --example`: four months of flights, moved in time so that they end today."""
+"""The shipped rows of `driftd init --example`: four months of flights, moved to end within the last ten days."""
 
 from __future__ import annotations
 

@@ -219,10 +219,13 @@ def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
 def _next_step(subject: _Subject, said: str) -> str:
     """What happens next, unless more is known by now than when it was said."""
     state, alarm = subject.state, subject.alarm
-    if alarm is not None and state is not None and state.champion == alarm.version and state.build is not None:
-        number = state.build.candidate
-        if state.phase is Phase.AWAITING_APPROVAL and number is not None:
-            return f"Version {number} waits for a person to approve it."
+    if alarm is None or state is None or state.champion is None:
+        return said if subject.is_current else FOLLOWED
+    if state.champion != alarm.version:
+        return f"Nothing: version {state.champion} serves now."
+    number = None if state.build is None else state.build.candidate
+    if state.phase is Phase.AWAITING_APPROVAL and number is not None:
+        return f"Version {number} waits for a person to approve it."
     return said if subject.is_current else FOLLOWED
 
 
