@@ -221,6 +221,13 @@ _HASH: Json = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "description": "of the file",
 }
+_COMMIT: Json = {
+    "name": "X-Driftd-Commit",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{7,64}$"},
+    "description": "of git: the sources that the model was made of, for its lineage",
+}
 
 
 def _submit() -> Json:
@@ -238,7 +245,7 @@ def _submit() -> Json:
         "description": Submit.__doc__,
         "operationId": Submit.kind,
         "security": [{"submitter": []}],
-        "parameters": [*_in_path("/{model}"), *parameters, _HASH, _KEY],
+        "parameters": [*_in_path("/{model}"), *parameters, _HASH, _COMMIT, _KEY],
         "requestBody": _FILE,
         "responses": {
             "202": _json("It is kept, and answered by the loop", RequestView.__name__),
@@ -263,7 +270,7 @@ def _of_build(summary: str, path: str, media: str = "application/json", body: Js
         "summary": summary,
         "operationId": f"{'get' if body is None else 'give'} {path}",
         "security": [{"build": []}],
-        "parameters": [*_in_path(path), *([_HASH] if "{name}" in path else [])],
+        "parameters": [*_in_path(path), *([_HASH, _COMMIT] if "{name}" in path else [])],
         **({} if body is None else {"requestBody": body}),
         "responses": {
             status: {"description": "The answer", "content": {media: {"schema": schema}}},
