@@ -335,7 +335,7 @@ def test_doctor_looks_for_what_the_stages_need(tmp_path: Path, monkeypatch: pyte
 def test_doctor_says_where_a_builder_cannot_come_back(tmp_path: Path, trainer: str, level: FindingLevel) -> None:
     """A builder on another host is told an address that it reaches; one on this host may be told loopback."""
     path = config_of(tmp_path, "{}")
-    path.write_text(f"{path.read_text()}    trainer: {trainer}\n    retrain: {{refresh: \"off\"}}\n")
+    path.write_text(f'{path.read_text()}    trainer: {trainer}\n    retrain: {{refresh: "off"}}\n')
     (found,) = examine_all(path, 10.0, {"trainers": CHECKS["trainers"]})
     assert found.level is level, found.said
     assert ("only this host reaches" in found.said) is (level is FindingLevel.WARN)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from driftd.api.requests import REQUESTS, Request, RequestView, SessionView, Submit
+from driftd.events import Stage
 
 Json = dict[str, Any]
 
@@ -30,6 +31,9 @@ _PLACES: dict[str, Json] = {
     "alarm": {"type": "integer", "minimum": 0},
     "decision": {"type": "integer", "minimum": 0},
     "request": {"type": "integer", "minimum": 0},
+    "version": {"type": "integer", "minimum": 0},
+    "stage": {"enum": [str(stage) for stage in Stage]},
+    "attempt": {"type": "integer", "minimum": 1, "description": "the newest unless given"},
     "path": {"type": "string"},
     "build": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*-[0-9]+$"},
     "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
@@ -67,6 +71,11 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/api/models/{model}/served": ("Which version served at a time", "application/json", ("at",)),
     "/models/{model}/compare": ("Leads to the page of two versions side by side", "text/html", ("a", "b")),
     "/api/v1/models/{model}/label-requests": ("The newest draw of predictions to label", "application/json", ()),
+    "/api/models/{model}/stages/{version}/{stage}/log": (
+        "The end of what the job of a stage printed; a token is needed (403 without)",
+        "text/plain",
+        ("attempt",),
+    ),
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
 }
