@@ -24,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 SECONDS = 300
+COMMITS = ("CI_COMMIT_SHA", "GITHUB_SHA", "GIT_COMMIT")  # of GitLab CI, GitHub Actions, Jenkins
 
 
 def main() -> None:
@@ -69,9 +70,12 @@ def train(rows: pd.DataFrame, context: dict[str, Any]) -> Any:
 
 
 def give_back(order: dict[str, Any], model: Path) -> None:
-    """Hand the file of the model over, with its hash."""
+    """Hand the file of the model over, with its hash, and the git commit where the pipeline says it."""
     content = model.read_bytes()
     headers = {"X-Driftd-SHA256": hashlib.sha256(content).hexdigest()}
+    commit = next((os.environ[name] for name in COMMITS if os.environ.get(name)), None)
+    if commit is not None:
+        headers["X-Driftd-Commit"] = commit.lower()
     print(ask(order, f"/artefact/{model.name}", content, method="PUT", **headers).decode())  # noqa: T201 - the log
 
 

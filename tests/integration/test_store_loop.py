@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from driftd.events import Event
+from driftd.outside.storage import StorageError, StoragePlace, copy_files
 from driftd.records import Verdict
 from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, START, World, hour
 from object_store_worlds import Store, store
@@ -121,3 +122,18 @@ def test_windows_wait_while_the_store_is_away(store: Store, proxy: Proxy, tmp_pa
     assert {check.rows for check in checks} == {200}
     assert Verdict.ERROR not in {check.verdict for check in checks}
     world.close()
+
+
+def test_the_rows_of_a_build_are_copied_to_a_bucket(store: Store, tmp_path: Path) -> None:
+    """A builder that reads the store finds them at the address that is told, the newest words; else it is said why."""
+    bucket, rows = store.bucket("builds"), tmp_path / "rows.parquet"
+    place = StoragePlace(path=f"{bucket}/for-ci/", object_store=store.settings().model_dump(mode="json"))
+    for content in (b"rows", b"others"):
+        rows.write_bytes(content)
+        told = copy_files(place, [rows], MODEL, "build-demand-7")
+        with store.client.open_input_stream(f"{told.removeprefix('s3://')}/rows.parquet") as found:
+            assert found.read() == content
+    assert told == f"{bucket}/for-ci/{MODEL}/build-demand-7"
+    nowhere = StoragePlace(path="s3://no-such-bucket/x", object_store=place.object_store)
+    with pytest.raises(StorageError, match="cannot be written: there is no such bucket"):
+        copy_files(nowhere, [rows], MODEL, "build-demand-7")

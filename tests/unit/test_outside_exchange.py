@@ -102,10 +102,13 @@ def test_a_builder_gets_its_rows_and_gives_a_model_back_once(tmp_path: Path) -> 
     assert (about["build"], about["context"]) == (2, {"task": "regression"})
     assert exchange.was_contacted
     assert client.get(f"{URL}/snapshot", headers=headers).content == b"rows"
-    given = client.put(f"{URL}/artefact/m.skops", content=CONTENT, headers={**headers, "X-Driftd-SHA256": SHA256})
-    assert given.status_code == 202
+    promised = {**headers, "X-Driftd-SHA256": SHA256}
+    for commit, status in (("not-a-commit", 422), ("0123abc", 202)):
+        says = {**promised, "X-Driftd-Commit": commit}
+        assert client.put(f"{URL}/artefact/m.skops", content=CONTENT, headers=says).status_code == status
     outcome = exchange.outcome
     assert outcome is not None
+    assert outcome.commit == "0123abc"
     assert (exchange.folder / str(outcome.file)).read_bytes() == CONTENT
     for answer in (client.get(URL, headers=headers), client.post(f"{URL}/failed", headers=headers)):
         assert (answer.status_code, "came back" in answer.json()["error"]) == (410, True)

@@ -320,3 +320,22 @@ def test_doctor_looks_for_what_the_stages_need(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (lacking,) = examine_all(path, 10.0, {"stages": CHECKS["stages"]})
     assert (lacking.level, "needs pytest, which is not installed" in lacking.said) == (FindingLevel.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "level"),
+    [
+        ("{webhook: 'https://ci.example.org/start'}", FindingLevel.WARN),
+        ("{webhook: 'https://ci.example.org/start', url: 'http://localhost:9464'}", FindingLevel.WARN),
+        ("{webhook: 'https://ci.example.org/start', url: 'https://drift.example.org'}", FindingLevel.OK),
+        ("{webhook: 'http://127.0.0.1:8080/start'}", FindingLevel.OK),
+        ("{webhook_file: /nonexistent/hook}", FindingLevel.FAIL),
+    ],
+)
+def test_doctor_says_where_a_builder_cannot_come_back(tmp_path: Path, trainer: str, level: FindingLevel) -> None:
+    """A builder on another host is told an address that it reaches; one on this host may be told loopback."""
+    path = config_of(tmp_path, "{}")
+    path.write_text(f'{path.read_text()}    trainer: {trainer}\n    retrain: {{refresh: "off"}}\n')
+    (found,) = examine_all(path, 10.0, {"trainers": CHECKS["trainers"]})
+    assert found.level is level, found.said
+    assert ("only this host reaches" in found.said) is (level is FindingLevel.WARN)

@@ -88,6 +88,9 @@ def test_a_role_of_its_own_hands_versions_in_and_does_nothing_else(client: TestC
     """It operates no model; a token without a role hands nothing in, and nobody does."""
     bearer = {"Authorization": f"Bearer {SUBMITTER}"}
     assert client.post("/api/v1/models/demand/retrain", json={}, headers=bearer).status_code == 403
+    reload = client.post("/-/reload", headers=bearer)
+    assert (reload.status_code, "does nothing else" in reload.json()["error"]) == (403, True)
+    assert client.post("/-/reload", headers={"Authorization": f"Bearer {READER}"}).status_code == 200
     refused = hand_in(client, token=READER)
     assert (refused.status_code, "role=submit" in refused.json()["error"]) == (403, True)
     assert client.post(URL, content=CONTENT).status_code == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from driftd.config.trainer_schema import OutsideTrainer, watched_part
 from driftd.training.trainer_code import TrainerError, source_files, trainer_code
 from driftd.training.trainer_files import TrainerReader
 
@@ -67,6 +69,17 @@ def test_a_command_is_its_words_and_the_files_they_name(tmp_path: Path) -> None:
     script.write_text("echo two")
     assert trainer_code(["sh", str(script)]).fingerprint != before.fingerprint
     assert before.reference == f"sh {script}"
+
+
+def test_a_builder_that_a_webhook_starts_has_no_file_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is called like its reference in the lineage counts nothing."""
+    hook = OutsideTrainer.model_validate({"webhook": "https://ci.example.org/start"})
+    before = trainer_code(watched_part(hook))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / before.reference).write_text("an edit")
+    found = TrainerReader(watched_part(hook)).read()
+    assert (before.reference, found.files, found.locks, found.source) == ("outside", (), (), before.fingerprint)
+    assert before.fingerprint == hashlib.sha256(b"outside").hexdigest()  # as versions have it in their lineage
 
 
 @pytest.mark.parametrize(

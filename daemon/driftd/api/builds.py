@@ -36,7 +36,7 @@ from driftd.paths import Places
 log = structlog.get_logger()
 
 BUILDS = "/api/v1/builds/{build:str}"
-SHA256 = "x-driftd-sha256"
+SHA256, COMMIT = "x-driftd-sha256", "x-driftd-commit"
 LONGEST_LOG = 65_536  # bytes
 NO_BUILD = (
     "no build waits here for this token: send the `token` of the order as Authorization: Bearer TOKEN; it opens one "
@@ -127,7 +127,8 @@ async def take_artefact(exchange: Exchange, request: HttpRequest, name: str, lar
     if promised.isdecimal() and int(promised[:18]) > largest:
         raise RefusalError(413, f"the artefact has more than {largest:,} bytes (trainer.largest)")
     try:
-        with ArtefactWriter(exchange, name, request.headers.get(SHA256, "").strip(), largest) as writer:
+        sha256, commit = (request.headers.get(header, "").strip() for header in (SHA256, COMMIT))
+        with ArtefactWriter(exchange, name, sha256, largest, commit=commit) as writer:
             async for piece in request.stream():
                 await asyncio.to_thread(writer.add, piece)
             return await asyncio.to_thread(writer.finish)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from driftd.api.requests import REQUESTS, Request, RequestView, SessionView, Submit
+from driftd.events import Stage
 
 Json = dict[str, Any]
 
@@ -30,6 +31,9 @@ _PLACES: dict[str, Json] = {
     "alarm": {"type": "integer", "minimum": 0},
     "decision": {"type": "integer", "minimum": 0},
     "request": {"type": "integer", "minimum": 0},
+    "version": {"type": "integer", "minimum": 0},
+    "stage": {"enum": [str(stage) for stage in Stage]},
+    "attempt": {"type": "integer", "minimum": 1, "description": "the newest unless given"},
     "path": {"type": "string"},
     "build": {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]*-[0-9]+$"},
     "name": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
@@ -70,6 +74,11 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
         "The newest draw of labels, or that by a time",
         "application/json",
         ("at",),
+    ),
+    "/api/models/{model}/stages/{version}/{stage}/log": (
+        "The end of what the job of a stage printed; a token is needed (403 without)",
+        "text/plain",
+        ("attempt",),
     ),
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
@@ -225,6 +234,13 @@ _HASH: Json = {
     "schema": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "description": "of the file",
 }
+_COMMIT: Json = {
+    "name": "X-Driftd-Commit",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{7,64}$"},
+    "description": "of git: the sources that the model was made of, for its lineage",
+}
 
 
 def _submit() -> Json:
@@ -242,7 +258,7 @@ def _submit() -> Json:
         "description": Submit.__doc__,
         "operationId": Submit.kind,
         "security": [{"submitter": []}],
-        "parameters": [*_in_path("/{model}"), *parameters, _HASH, _KEY],
+        "parameters": [*_in_path("/{model}"), *parameters, _HASH, _COMMIT, _KEY],
         "requestBody": _FILE,
         "responses": {
             "202": _json("It is kept, and answered by the loop", RequestView.__name__),
@@ -267,7 +283,7 @@ def _of_build(summary: str, path: str, media: str = "application/json", body: Js
         "summary": summary,
         "operationId": f"{'get' if body is None else 'give'} {path}",
         "security": [{"build": []}],
-        "parameters": [*_in_path(path), *([_HASH] if "{name}" in path else [])],
+        "parameters": [*_in_path(path), *([_HASH, _COMMIT] if "{name}" in path else [])],
         **({} if body is None else {"requestBody": body}),
         "responses": {
             status: {"description": "The answer", "content": {media: {"schema": schema}}},

@@ -24,9 +24,17 @@ _PIECE = 1 << 20
     metavar="TIME",
     help="Up to when the rows go that it was trained on, with its zone; now, unless given. Later ones judge it.",
 )
+@click.option("--commit", metavar="COMMIT", help="The git commit that it was made of, for its lineage.")
 @request_options
 def submit(
-    config_path: Path, model: str, file: Path, trained_until: str | None, why: str, wait: float, as_json: bool
+    config_path: Path,
+    model: str,
+    file: Path,
+    trained_until: str | None,
+    commit: str | None,
+    why: str,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Hand in FILE, a version of MODEL that was made elsewhere: it is checked, judged and handed on like any build.
 
@@ -46,7 +54,7 @@ def submit(
         config, places = open_places(config_path, makes=True)
         name = chosen_model(config, model)
         exchange = open_submission(places, name, request.submission)
-        with ArtefactWriter(exchange, file.name, digest, file.stat().st_size) as writer:
+        with ArtefactWriter(exchange, file.name, digest, file.stat().st_size, commit=commit) as writer:
             while piece := content.read(_PIECE):
                 writer.add(piece)
             writer.finish()

@@ -130,8 +130,11 @@ def trainer_shape(given: Any) -> str:
 
 
 def watched_part(trainer: Trainer) -> str | tuple[str, ...]:
-    """What of a trainer can be looked at here: of one that builds outside, the program that starts it."""
-    return (trainer.start or ("outside",)) if isinstance(trainer, OutsideTrainer) else command_or_reference(trainer)
+    """What of a trainer can be looked at here: of one that builds outside, the program that starts it.
+
+    No words where a webhook starts it: nothing of it is here.
+    """
+    return (trainer.start or ()) if isinstance(trainer, OutsideTrainer) else command_or_reference(trainer)
 
 
 def command_or_reference(trainer: Trainer | None) -> str | tuple[str, ...]:

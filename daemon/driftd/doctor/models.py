@@ -10,6 +10,7 @@ from pathlib import Path
 from driftd.config.model_schema import ModelConfig
 from driftd.config.object_store_schema import scheme_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.doctor.stages import builder_reach
 from driftd.errors import raise_shortage
 from driftd.formatting import format_time
 from driftd.fsutil import sha256_of
@@ -34,9 +35,8 @@ from driftd.views.status import needs_person
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, is_own
 
-_SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
+_SOURCE_SECONDS, _IMPORT_SECONDS, _SPARE_SECONDS = 30.0, 120.0, 900.0
 _WINDOWS_LATE = 3.0
-_SPARE_SECONDS = 900.0
 _NOT_JUDGED = 12  # windows in a row that had nothing to say
 _PUT_OFF = 900.0  # seconds that an action may wait for a free process
 _LONG_ACTION = 1.5  # times limits.timeout
@@ -153,7 +153,7 @@ def trainers(installation: Installation) -> Iterator[Finding]:
         if not isinstance(model.trainer, str):
             program, todo = model.trainer.program, "install it, or give its whole path"
             if program is None:
-                yield ok(name, "its trainer is a builder outside, which a webhook starts: nothing was started")
+                yield builder_reach(name, model.trainer, installation)
             elif shutil.which(program) is None:
                 yield fail(name, f"its trainer's program {program!r} is not found", todo)
             else:

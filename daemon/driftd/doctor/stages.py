@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
 
 from driftd.config.stage_schema import Stages
-from driftd.doctor.installation import Finding, Installation, fail, ok
+from driftd.config.trainer_schema import OutsideTrainer, Trainer
+from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.errors import DriftdError
+from driftd.loop.outside_builds import own_address, way_of
+from driftd.outside.start import Way
 
 
 def stages(installation: Installation) -> Iterator[Finding]:
@@ -32,3 +40,30 @@ def stage_faults(each: Stages) -> Iterator[tuple[str, str]]:
     for key, path in files.items():
         if path is not None and not Path(path).exists():
             yield f"stages.{key}: there is no {path} here: builds fail at this stage", "write it, or mend the path"
+
+
+def builder_reach(name: str, trainer: Trainer, installation: Installation) -> Finding:
+    """Whether a builder that a webhook starts is told an address by which it can give its model back."""
+    fine = ok(name, "its trainer is a builder outside, which a webhook starts: nothing was started")
+    if not isinstance(trainer, OutsideTrainer):
+        return fine
+    told = trainer.url or own_address(installation.config.http)
+    try:
+        webhook = msgspec.convert(way_of(trainer), Way).address
+    except DriftdError as error:
+        return fail(name, f"its webhook is not known: {error}", "write its address into the file of webhook_file")
+    if _is_here(webhook) or not _is_here(told):
+        return fine
+    where = urlsplit(webhook).hostname
+    said = f"its builder is elsewhere ({where}), but is told to come back to {told}, which only this host reaches"
+    return warn(name, said, "set trainer.url to the address of this daemon that the builder reaches (https://...)")
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address leads to the host that asks it."""
+    host = urlsplit(address).hostname or ""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified

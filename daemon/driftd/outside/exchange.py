@@ -29,6 +29,7 @@ ENDINGS = (".skops", ".onnx", ".joblib", ".pkl")
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}-[0-9]{1,18}")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")  # of git, whole or its first digits
 MOST_SUBMISSIONS = 20  # of one model
 MOST_WORDS = 4000  # characters of a builder's log that are kept
 
@@ -84,6 +85,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     file: str | None = None  # of the folder, where an artefact was received
     sha256: str | None = None
+    commit: str | None = None  # of the sources that it was made of, as its builder says
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +210,16 @@ def make_token(places: Places, build: str, issued_at: float) -> str:
 class ArtefactWriter:
     """Takes an artefact in, piece by piece, to the disk: at most so many bytes, and only with the hash promised."""
 
-    def __init__(self, exchange: Exchange, name: str, sha256: str, largest: int) -> None:
-        """Raises ExchangeError for a name or a hash that is none."""
+    def __init__(self, exchange: Exchange, name: str, sha256: str, largest: int, *, commit: str | None = None) -> None:
+        """Raises ExchangeError for a name, a hash or a commit that is none."""
         if _FILE.fullmatch(name) is None or Path(name).suffix.lower() not in ENDINGS:
             raise ExchangeError(f"an artefact is a file {', '.join(ENDINGS)}: model.skops, not {name[:80]!r}")
         if _SHA256.fullmatch(sha256) is None:
             raise ExchangeError("its SHA-256 is missing: 64 hexadecimal digits, small letters")
+        if commit and _COMMIT.fullmatch(commit) is None:
+            raise ExchangeError(f"a commit is 7 to 64 hexadecimal digits, small letters, not {commit[:80]!r}")
         self._exchange, self._name, self._sha256, self._largest = exchange, name, sha256, largest
+        self._commit = commit or None
         self._path = exchange.folder / f".incoming-{secrets.token_hex(8)}"
         self._digest, self._size = hashlib.sha256(), 0
 
@@ -247,7 +252,7 @@ class ArtefactWriter:
         kept = f"artefact-{secrets.token_hex(4)}{Path(self._name).suffix.lower()}"
         self._path.rename(self._exchange.folder / kept)
         sentence = f"{self._name} of {self._size:,} bytes came back"
-        outcome = Outcome(state="received", sentence=sentence, file=kept, sha256=self._sha256)
+        outcome = Outcome(state="received", sentence=sentence, file=kept, sha256=self._sha256, commit=self._commit)
         if not self._exchange.settle(outcome):
             (self._exchange.folder / kept).unlink(missing_ok=True)
             raise SettledError(describe_settled(self._exchange))

@@ -78,7 +78,7 @@ class BuildPoll:
         if not status.artefact or not status.sha256:
             raise OutsideError("the build has succeeded, but its status names no `artefact` and `sha256`")
         name = Path(urlsplit(status.artefact).path).name
-        with ArtefactWriter(self.exchange, name, status.sha256, order.largest) as writer:
+        with ArtefactWriter(self.exchange, name, status.sha256, order.largest, commit=status.commit) as writer:
             for piece in self._pieces(status.artefact):
                 writer.add(piece)
             try:
@@ -93,6 +93,8 @@ class BuildPoll:
             return
         if not Path(artefact).is_absolute():
             raise OutsideError(f"the artefact is no address and no whole path of a file: {artefact[:200]!r}")
+        if not Path(artefact).is_file():  # a pipe, or a device, would have the job wait or read for ever
+            raise OutsideError(f"the artefact {artefact[:200]} is no file here")
         try:
             with Path(artefact).open("rb") as file:
                 while piece := file.read(_PIECE):

@@ -62,6 +62,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["queued", "running", "succeeded", "failed"]
     artefact: str | None = None  # https://..., or the path of a file that both see
     sha256: str | None = None
+    commit: str | None = None  # of git, of the sources that it was made of
     log: str = ""
 
 

@@ -294,7 +294,7 @@ def _submit(state: ModelState, finding: OperatorRequest, settings: PolicySetting
         return Transition(state, busy, Event.REQUEST_REFUSED)
     pending = pending_request(state)
     if pending is not None and pending.submission not in (None, finding.submission):
-        waits = f"{pending.reason}: that one waits already"
+        waits = f"{pending.reason}: that one waits already; `driftd retrain` asks for a build in its place"
         return Transition(state, waits, Event.REQUEST_REFUSED)
     return request_submission(state, finding, settings, now)
 

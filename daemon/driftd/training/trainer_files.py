@@ -20,6 +20,7 @@ from driftd.errors import DriftdError
 _INSTALLED = {"site-packages", "dist-packages"}
 _LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "requirements*.txt")
 _PROJECT = "pyproject.toml"  # counts where no lock file is: by the dependencies that it names
+_UNSEEN = "outside"  # the reference of a trainer of which nothing is here, as versions have it in their lineage
 _MOST_LEVELS = 8  # folders above a trainer that are looked through for its work tree
 
 Signature = tuple[int, int, int]  # of a file: when it was changed, its length, its number
@@ -80,6 +81,8 @@ class _FileRead:
 class TrainerReader:
     """Reads what a trainer is: a reference `package.module:function`, or a command as a list of words.
 
+    No words stand for a trainer of which nothing is here: no file of this host counts, whatever it is called.
+
     Where neither its files nor their folders changed since the last look, a look is a few `stat`. A file is read again
     only where its time, its length or its number changed.
     """
@@ -93,7 +96,7 @@ class TrainerReader:
     @property
     def reference(self) -> str:
         """The trainer in one text."""
-        return self.trainer if isinstance(self.trainer, str) else " ".join(self.trainer)
+        return self.trainer if isinstance(self.trainer, str) else " ".join(self.trainer) or _UNSEEN
 
     def forget(self) -> None:
         """Have everything read again: times of files may not tell two changes in quick succession apart."""

@@ -39,7 +39,10 @@ from driftd.views.lineage import ServedAt, served_at
 from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import distribution_view, score_view
+from driftd.views.stages import stage_log
 from driftd.views.window_range import Asked
+from driftd.web.security import BEARER, is_bearer
+from driftd.web.tokens import Token
 
 MOST_KEPT = 64  # answers
 
@@ -176,6 +179,7 @@ class StatusPage:
             Route("/api/models/{model:str}/distribution", self._distribution),
             Route("/api/models/{model:str}/compare", self._compare),
             Route("/api/models/{model:str}/served", self._serving_version),
+            Route("/api/models/{model:str}/stages/{version:int}/{stage:str}/log", self._stage_log),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
             Route("/alarms/{alarm:int}/report", self._alarm_report),
@@ -262,6 +266,24 @@ class StatusPage:
             return served_at(reader, self._registry, model, at) if known and at is not None else None
 
         return await self._respond(request, ask)
+
+    async def _stage_log(self, request: Request) -> Response:
+        """What the job of a stage printed. It may have printed rows, so it is shown to whoever bears a token."""
+        if not isinstance(request.scope.get(BEARER), Token) or not is_bearer(request.headers.get("authorization")):
+            said = "a log is shown only to whoever bears a token: Authorization: Bearer TOKEN (http.token_file)"
+            return _json({"error": said}, 403, {})
+        given, places = request.path_params, self._wiring.places
+        version, attempt = min(given["version"], LARGEST_ID), _number(request.query_params.get("attempt")) or None
+        try:
+            found = await asyncio.to_thread(
+                self._shelf.ask,
+                lambda reader: stage_log(reader, places, given["model"], version, given["stage"], attempt),
+            )
+        except (StateAbsentError, StateUnreadableError, OSError) as error:
+            return _json({"error": f"{error}"}, 503, {})
+        if found is None:
+            return _json({"error": "There is no log of this stage (any more)."}, 404, {})
+        return Response(found, media_type="text/plain; charset=utf-8")
 
     async def _decision(self, request: Request) -> Response:
         number = min(request.path_params["decision"], LARGEST_ID)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -9,9 +11,12 @@ import msgspec
 
 from driftd.events import Stage
 from driftd.formatting import format_time
+from driftd.paths import Places
 from driftd.records import Build, HandOverStage, ModelState, Phase
 from driftd.store.state.reader import StateReader
 from driftd.store.state.stages import STAGE_OF, StageRun, log_of
+
+LOG_BYTES = 1 << 20  # of the log of a stage that are shown: its end
 
 
 class StageStatus(StrEnum):
@@ -51,6 +56,32 @@ def stage_lines(reader: StateReader, model: str, version: int) -> list[StageLine
         sentence = probation.sentence or "no labels yet"
         lines.append(_open(Stage.WATCH, 1, StageStatus.RUNNING, sentence, probation.since))
     return lines
+
+
+def stage_log(
+    reader: StateReader, places: Places, model: str, version: int, stage: str, attempt: int | None
+) -> bytes | None:
+    """The end of what the job of a stage printed, of its newest attempt unless one is named; None where none is kept.
+
+    Raises OSError.
+    """
+    lines = stage_lines(reader, model, version)
+    logs = [line.log for line in lines if line.stage == stage and line.log and attempt in (None, line.attempt)]
+    return _end_of(places.root / logs[-1]) if logs else None
+
+
+def _end_of(path: os.PathLike[str]) -> bytes | None:
+    """The end of a plain file; a job may have put a link or a pipe in its place, which is nobody's log."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(file)
+        is_plain = stat.S_ISREG(found.st_mode)
+        return os.pread(file, LOG_BYTES, max(0, found.st_size - LOG_BYTES)) if is_plain else None
+    finally:
+        os.close(file)
 
 
 def _ended_line(run: StageRun) -> StageLine:

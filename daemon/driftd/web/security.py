@@ -30,6 +30,9 @@ NO_OPERATOR = (
     "and send it as Authorization: Bearer TOKEN (docs/security.md)"
 )
 NO_SUBMITTER = NO_OPERATOR.replace("may operate", "may submit or operate").replace("role=operate", "role=submit")
+ONLY_SUBMITS = (
+    "this token hands versions in (role=submit) and does nothing else: use one without a role, or with role=operate"
+)
 _SUBMITTED = re.compile(r"/api/v1/models/[^/]+/versions")  # where versions are handed in
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
 PAGE_POLICY = (
@@ -159,13 +162,10 @@ class RequestGuard:
             return 403, "host", f"{known}: a name may point here by fraud"
         if self._tokens is None and not looks and not _is_own(headers, host):
             return 403, "origin", "a page of another origin may not do this"
-        if not looks and scope["path"].startswith(OPERATED):
-            refusal = _operating_refusal(headers, bearer, submits=_SUBMITTED.fullmatch(scope["path"]) is not None)
-            if refusal is not None:
-                return refusal
-        if self._has_journal and not looks:
+        refusal = None if looks else _role_refusal(scope["path"], headers, bearer)
+        if self._has_journal and not looks and refusal is None:
             self._journal(None if bearer is None else bearer.name, scope, headers)
-        return None
+        return refusal
 
     def _knows(self, host: str) -> bool:
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -215,6 +215,13 @@ def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
     if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
+
+
+def _role_refusal(path: str, headers: Mapping[bytes, str], bearer: Token | None) -> tuple[int, str, str] | None:
+    """Why a token may not change what it asks to change: its role, or the page that sends it."""
+    if path.startswith(OPERATED):
+        return _operating_refusal(headers, bearer, submits=_SUBMITTED.fullmatch(path) is not None)
+    return (403, "role", ONLY_SUBMITS) if bearer is not None and bearer.only_submits else None
 
 
 def _operating_refusal(

@@ -41,6 +41,11 @@ class Token:
     may_submit: bool = False
 
     @property
+    def only_submits(self) -> bool:
+        """Whether it may hand versions in, and change nothing else."""
+        return self.may_submit and not self.may_operate
+
+    @property
     def name(self) -> str:
         """As the journal and the history call it: its name, else the first digits of its SHA-256."""
         return self.given_name or f"token {self.digest.hex()[:SHOWN_DIGITS]}"

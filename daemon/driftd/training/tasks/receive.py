@@ -125,7 +125,9 @@ def _part_rows(order: JobContext, rows: TrainingRows, arguments: Arguments) -> D
 def _manifest(
     order: JobContext, arguments: Arguments, found: FoundModel, snapshot: Snapshot, parted: DataSplit
 ) -> Manifest:
-    reference, ordered = f"outside {arguments.place}", Exchange(Path(arguments.folder)).order
+    exchange = Exchange(Path(arguments.folder))
+    reference, ordered, outcome = f"outside {arguments.place}", exchange.order, exchange.outcome
+    commit = None if outcome is None else outcome.commit
     by = None if ordered is None else ordered.by  # none of a submission
     own = hashlib.sha256(reference.encode()).hexdigest()
     return Manifest(
@@ -134,7 +136,7 @@ def _manifest(
         created_at=arguments.until,
         schema=snapshot.schema,
         snapshot=snapshot.digest,
-        trainer=Trainer(reference, own) if by is None else Trainer(reference, by.source, lock=by.lock),
+        trainer=Trainer(reference, own, commit) if by is None else Trainer(reference, by.source, commit, lock=by.lock),
         seed=arguments.seed,
         trigger=arguments.trigger,
         reason=arguments.reason,
