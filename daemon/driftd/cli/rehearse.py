@@ -165,6 +165,10 @@ def rehearse(config_path: Path, model: str | None, **options: Any) -> None:
             report = run_rehearsal(plan, places, scratch, tell)
         except FirstVersionError as error:
             raise click.ClickException(str(error).partition("\n")[0]) from error
+        except KeyboardInterrupt:
+            kept = "nothing of it is kept" if given.folder is None else f"what was done lies in {given.folder}"
+            click.echo(f"the rehearsal was ended before its end: there is no report, and {kept}", err=True)
+            raise
     page.write(given.report, report)
     if given.as_json:
         print_json(report)

@@ -145,6 +145,7 @@ class ForkServer:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=dict(environment),
+                start_new_session=True,  # Ctrl-C ends the parent, which ends this one
             )
         self._socket, self._fixed = ours, _read_at_start(environment)
 

@@ -102,7 +102,7 @@ def apply_limits(limits: JobLimits) -> list[str]:
 JOB = "job.json"
 RESULT = "result.json"
 _TAIL_BYTES = 4000
-_POLL_SECONDS = 0.005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.03  # seconds between two looks at jobs
 _RESULT_BYTES = 64 << 20
 
 
@@ -279,8 +279,10 @@ class Job:
 
 def await_news(jobs: Collection[Job], until: float) -> None:
     """Wait for the first of some jobs that has news, if any, or until a time of the monotonic clock."""
+    pause = _FIRST_PAUSE
     while jobs and time.monotonic() < until and not any(job.has_news() for job in jobs):
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def start_job(
