@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 from driftd.registry import Registry
 from driftd_processes import driftd
 from loop_world import CONFIG, HOUR, MODEL, START, World, hour
+from outside_world import skops_file
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,9 @@ def test_a_version_is_handed_in_judged_and_serves(tmp_path: Path) -> None:
     hand_in(world, write_model(tmp_path / "bad.skops", 48, backwards=True), until)
     assert "challenger_rejected" in world.events
     (tmp_path / "odd.skops").write_bytes(b"no model at all")
+    refused = driftd(world.folder, "submit", MODEL, str(tmp_path / "odd.skops"), "--why", "own features")
+    assert "odd.skops is no file of skops" in refused.stderr
+    (tmp_path / "odd.skops").write_bytes(skops_file())
     hand_in(world, tmp_path / "odd.skops", until)
     failed = next(line for line in world.daemon.assembly.store.history(MODEL, 5) if line.event == "build_failed")
     assert "is no artefact that this driftd can read" in failed.reason

@@ -51,9 +51,9 @@ from driftd.store.state.records import StoredAction
 from driftd.training.jobs import JobResult, write_result
 from driftd.training.tasks.await_build import Arguments, run
 from driftd.web.security import RequestGuard
-from outside_world import Pipelines, pipelines
+from outside_world import Pipelines, pipelines, skops_file
 
-CONTENT = b"a model of some bytes"
+CONTENT = skops_file()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 URL = "/api/v1/builds/demand-7"
 
@@ -143,6 +143,7 @@ def test_no_token_is_stored(tmp_path: Path) -> None:
         ("m.skops", CONTENT, hashlib.sha256(b"other").hexdigest(), 422, "send it again"),
         ("m.skops", CONTENT, "", 422, "its SHA-256 is missing"),
         ("m.exe", CONTENT, SHA256, 422, "an artefact is a file .skops"),
+        ("m.skops", b"a model", hashlib.sha256(b"a model").hexdigest(), 422, "m.skops is no file of skops"),
         ("m.skops", b"", hashlib.sha256(b"").hexdigest(), 422, "is empty"),
         ("m.skops", b"x" * 10_001, SHA256, 413, "more than 10,000 bytes"),
     ],
@@ -195,7 +196,7 @@ def test_of_two_that_come_back_at_once_the_first_counts(tmp_path: Path) -> None:
         first.add(CONTENT)
         second.add(CONTENT)
         second.finish()
-        with pytest.raises(SettledError, match=r"b\.onnx of 21 bytes came back"):
+        with pytest.raises(SettledError, match=rf"b\.onnx of {len(CONTENT)} bytes came back"):
             first.finish()
     assert [path.suffix for path in exchange.folder.glob("artefact-*")] == [".onnx"]
     assert not exchange.settle(Outcome(state="late", sentence="late"))
@@ -247,7 +248,7 @@ def test_a_build_is_asked_for_until_it_has_succeeded(tmp_path: Path) -> None:
         (tmp_path / "m.skops").write_bytes(CONTENT)
         good = {"state": "succeeded", "artefact": str(tmp_path / "m.skops"), "sha256": SHA256}
         found.pages["/status"] = (200, json.dumps(good).encode())
-        assert "m.skops of 21 bytes came back" in str(await_build(exchange, way(found))["sentence"])
+        assert f"m.skops of {len(CONTENT)} bytes came back" in str(await_build(exchange, way(found))["sentence"])
 
 
 def test_a_status_that_says_failed_ends_the_build(tmp_path: Path) -> None:

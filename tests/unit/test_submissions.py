@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from driftd.paths import Places
 from driftd.policy.inputs import Facts, OperatorRequest, Override, PolicySettings
 from driftd.policy.operator import answer_request
 from driftd.policy.triggers import find_obstacle
-from driftd.records import Build, BuildStep, Event, ModelState, Phase, Trigger
+from driftd.records import Build, BuildRequest, BuildStep, Event, ModelState, Phase, Trigger
 from driftd.store.state.reader import StateReader
+from driftd.store.state.request_queue import post_request
 from driftd.store.state.writer import StateStore
 from driftd.web.security import RequestGuard
+from outside_world import skops_file
 
 OPERATOR, SUBMITTER, READER = "an-operator-of-some-length", "a-pipeline-of-some-length", "a-reader-of-some-length"
-CONTENT = b"a model of some bytes"
+CONTENT = skops_file()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 URL = "/api/v1/models/demand/versions"
 NOW = 1_760_000_000.0
@@ -78,7 +81,7 @@ def test_the_same_key_hands_one_version_in(client: TestClient, tmp_path: Path) -
     first, again = (hand_in(client, key="run-7", reason="nightly") for _ in range(2))
     assert (first.status_code, again.json()["id"]) == (202, first.json()["id"])
     assert len(kept(tmp_path)) == 1
-    other = b"another model"
+    other = skops_file("[]")
     conflict = hand_in(client, other, key="run-7", sha256=hashlib.sha256(other).hexdigest(), reason="nightly")
     assert (conflict.status_code, conflict.json()["field"]) == (409, "Idempotency-Key")
     assert hand_in(client, key="run-7", reason="weekly").status_code == 409
@@ -120,11 +123,27 @@ def test_what_cannot_be_taken_is_refused_with_a_sentence(
     assert kept(tmp_path) == []
 
 
-def test_only_the_newest_submissions_stay(client: TestClient, tmp_path: Path) -> None:
-    """A pipeline that hands in every night does not fill the disk."""
-    for number in range(MOST_SUBMISSIONS + 3):
-        assert hand_in(client, key=str(number), token=OPERATOR).status_code in (202, 429)
-    assert len(list((tmp_path / "submitted" / "demand").iterdir())) <= MOST_SUBMISSIONS
+def test_only_the_newest_submissions_and_those_in_use_stay(client: TestClient, tmp_path: Path) -> None:
+    """A pipeline that hands in every night does not fill the disk, and takes no file from a version that waits."""
+    folder = tmp_path / "submitted" / "demand"
+    wanted, built, asked = "a" * 32, "b" * 32, "c" * 32
+    want = BuildRequest(Trigger.SUBMITTED, "nightly", NOW, submission=wanted)
+    build = Build(2, Trigger.SUBMITTED, "nightly", BuildStep.TRAIN, NOW, submission=built)
+    store = StateStore.open(tmp_path / "state.db")
+    with store.transaction():
+        store.save_state(ModelState("demand", champion=1, want=want, build=build), NOW)
+    store.close()
+    post_request(
+        tmp_path / "state.db", at=NOW, who="ada", model="demand", kind="submit", arguments={"submission": asked}
+    )
+    for number, name in enumerate((wanted, built, asked, *(f"old-{place}" for place in range(MOST_SUBMISSIONS)))):
+        (folder / name).mkdir(parents=True)
+        os.utime(folder / name, (NOW + number, NOW + number))
+    assert hand_in(client).status_code == 202
+    stay = {path.name for path in folder.iterdir()}
+    assert {wanted, built, asked} <= stay
+    assert "old-0" not in stay
+    assert len(stay) == MOST_SUBMISSIONS + 3
 
 
 def submit(state: ModelState, **given: Any) -> Any:

@@ -178,6 +178,11 @@ class RequestApi:
             raise RefusalError(409, f"this Idempotency-Key is that of request {number}, which asks for something else")
         return stored, number <= newest
 
+    def submissions_in_use(self, model: str) -> frozenset[str]:
+        """The keys of versions of a model that were handed in and whose files are needed yet. Raises RefusalError."""
+        with _usable_state(), StateReader.read_only(self._wiring.state_db) as reader:
+            return reader.submissions_in_use(model)
+
     def _read(self, number: int) -> StoredRequest | None:
         with _usable_state(), StateReader.read_only(self._wiring.state_db) as reader:
             return reader.request(number)

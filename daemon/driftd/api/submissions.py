@@ -38,7 +38,8 @@ class SubmissionApi:
             model, key = request.path_params["model"], key_of(request.headers, bearer)
             self._requests.require_model(model)
             submit = _read_query(request, submission_key(bearer.name, f"{model}/{key}" if key else ""))
-            exchange = await asyncio.to_thread(open_submission, self._places, model, submit.submission)
+            in_use = await asyncio.to_thread(self._requests.submissions_in_use, model)
+            exchange = await asyncio.to_thread(open_submission, self._places, model, submit.submission, in_use)
             await self._fill(exchange, request)
             return await self._requests.keep(request, bearer, submit, key)
         except RefusalError as error:

@@ -92,7 +92,8 @@ def _say_data(data: DataPlan | None) -> Iterator[str]:
     if data.fault is not None:
         yield f"its rows could not be counted: {data.fault}"
         return
-    span = f", {format_minute(data.first_at)} to {format_minute(data.last_at)}" if data.first_at is not None else ""
+    known = data.first_at is not None and data.last_at is not None
+    span = f", {format_minute(data.first_at)} to {format_minute(data.last_at)}" if known else ""
     yield f"about {data.rows:,} labelled rows{span}"
     if data.base is not None:
         yield f"{data.base_rows:,} of them are in the champion's snapshot {data.base[:12]}, {data.new_rows:,} are newer"

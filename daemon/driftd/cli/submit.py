@@ -12,6 +12,7 @@ from driftd.cli.operate import ask, request_options, whoami
 from driftd.cli.terminal import chosen_model, open_places
 from driftd.fsutil import sha256_of
 from driftd.outside.exchange import ENDINGS, ArtefactWriter, open_submission, submission_key
+from driftd.store.state.reader import StateReader
 
 _PIECE = 1 << 20
 
@@ -53,7 +54,9 @@ def submit(
     with file.open("rb") as content:  # before this process becomes the owner of the state, who may not read it
         config, places = open_places(config_path, makes=True)
         name = chosen_model(config, model)
-        exchange = open_submission(places, name, request.submission)
+        with StateReader.read_only(places.state_db) as reader:
+            in_use = reader.submissions_in_use(name)
+        exchange = open_submission(places, name, request.submission, in_use)
         with ArtefactWriter(exchange, file.name, digest, file.stat().st_size, commit=commit) as writer:
             while piece := content.read(_PIECE):
                 writer.add(piece)

@@ -13,6 +13,8 @@ import os
 import re
 import secrets
 import shutil
+import zipfile
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -167,11 +169,12 @@ def submission_folder(places: Places, model: str, submission: str) -> Path:
     return places.root / "submitted" / model / submission
 
 
-def open_submission(places: Places, model: str, submission: str) -> Exchange:
-    """The folder into which a submitted version goes; of a model's earlier ones the newest stay."""
+def open_submission(places: Places, model: str, submission: str, in_use: Container[str]) -> Exchange:
+    """The folder into which a submitted version goes; of a model's earlier ones the newest and those `in_use` stay."""
     folder = submission_folder(places, model, submission)
     if folder.parent.is_dir():
-        by_age = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+        done = (path for path in folder.parent.iterdir() if path.name not in in_use)
+        by_age = sorted(done, key=lambda path: path.stat().st_mtime)
         for old in by_age[: -MOST_SUBMISSIONS + 1]:
             if old != folder:
                 shutil.rmtree(old, ignore_errors=True)
@@ -249,6 +252,8 @@ class ArtefactWriter:
             )
         self._file.flush()
         os.fsync(self._file.fileno())
+        if Path(self._name).suffix.lower() == ".skops" and not _is_skops(self._path):
+            raise ExchangeError(f"{self._name} is no file of skops: write it with skops.io.dump(model, file)")
         kept = f"artefact-{secrets.token_hex(4)}{Path(self._name).suffix.lower()}"
         self._path.rename(self._exchange.folder / kept)
         sentence = f"{self._name} of {self._size:,} bytes came back"
@@ -257,6 +262,15 @@ class ArtefactWriter:
             (self._exchange.folder / kept).unlink(missing_ok=True)
             raise SettledError(describe_settled(self._exchange))
         return outcome
+
+
+def _is_skops(path: Path) -> bool:
+    """Whether a file is what skops writes, as far as that is told without reading the model."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "schema.json" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def describe_settled(exchange: Exchange) -> str:

@@ -316,6 +316,13 @@ class StateReader:
         rows = self._db.execute("select * from requests where handled_at is null order by id")
         return [StoredRequest.from_row(row) for row in rows]
 
+    def submissions_in_use(self, model: str) -> frozenset[str]:
+        """The keys of versions that were handed in and wait for the loop, for rows or for the end of their build."""
+        state = self.model(model)
+        begun = () if state is None else (state.want, state.build)
+        asked = (request.arguments.get("submission") for request in self.waiting_requests() if request.model == model)
+        return frozenset(key for key in (*(one and one.submission for one in begun), *asked) if isinstance(key, str))
+
     def count_waiting_requests(self) -> int:
         """How much was asked and not answered yet."""
         return int(self._db.execute("select count(*) from requests where handled_at is null").fetchone()[0])
