@@ -12,6 +12,7 @@ from driftd.actions import ActionKind, DecisionParts
 from driftd.decisions import Severity, meaning_of
 from driftd.events import Event
 from driftd.paths import Places
+from driftd.records import ModelState, Phase
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
 from driftd.sentences.decisions import parts_of
@@ -89,6 +90,7 @@ class DecisionView(Explanation, frozen=True, kw_only=True):
     report: bool
     title: str
     severity: Severity
+    now: str | None  # what holds now of an alarm, where that is more than was known when it was said
 
 
 def explain_decision(
@@ -223,7 +225,20 @@ def decision_view(
         report=raised is not None and raised.report is not None,
         title=meaning_of(line.event).title if line is not None else "Alarm",
         severity=meaning_of(line.event).severity if line is not None else Severity.WARNING,
+        now=None if raised is None else what_holds_now(reader.model(raised.model), raised),
     )
+
+
+def what_holds_now(state: ModelState | None, alarm: StoredAlarm) -> str | None:
+    """What an alarm leads to by now, where another version serves or one waits for a person; else None."""
+    if state is None or state.champion is None:
+        return None
+    if state.champion != alarm.version:
+        return f"Nothing: version {state.champion} serves now."
+    number = None if state.build is None else state.build.candidate
+    if state.phase is Phase.AWAITING_APPROVAL and number is not None:
+        return f"Version {number} waits for a person to approve it."
+    return None
 
 
 def _applied_config(reader: SeriesReader, line: StoredTransition) -> AppliedConfig | None:

@@ -12,7 +12,7 @@ from driftd.decisions import Severity
 from driftd.events import Event
 from driftd.formatting import format_time
 from driftd.paths import Places
-from driftd.records import ModelState, Phase
+from driftd.records import ModelState
 from driftd.registry import ManifestError, Registry
 from driftd.registry.version_quality import SegmentQuality
 from driftd.sentences.alarms import kind_name, sentence
@@ -21,7 +21,7 @@ from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.choices import feature_names, happened_at
 from driftd.views.config import config_in_force
-from driftd.views.decision import DecisionView, decision_view
+from driftd.views.decision import DecisionView, decision_view, what_holds_now
 from driftd.views.lineage import judged_segments
 from driftd.views.metric_curve import MetricCurve, metric_curve
 from driftd.views.moved_features import MovedFeature, moved_features
@@ -218,15 +218,8 @@ def _sentences(subject: _Subject) -> tuple[str, str, str, str]:
 
 def _next_step(subject: _Subject, said: str) -> str:
     """What happens next, unless more is known by now than when it was said."""
-    state, alarm = subject.state, subject.alarm
-    if alarm is None or state is None or state.champion is None:
-        return said if subject.is_current else FOLLOWED
-    if state.champion != alarm.version:
-        return f"Nothing: version {state.champion} serves now."
-    number = None if state.build is None else state.build.candidate
-    if state.phase is Phase.AWAITING_APPROVAL and number is not None:
-        return f"Version {number} waits for a person to approve it."
-    return said if subject.is_current else FOLLOWED
+    now = None if subject.alarm is None else what_holds_now(subject.state, subject.alarm)
+    return now or (said if subject.is_current else FOLLOWED)
 
 
 def _since(subject: _Subject) -> str:

@@ -158,17 +158,25 @@ def _parts(manifest: Manifest) -> Iterator[Mapping[str, object]]:
     """What is compared of a version, part by part."""
     settings = manifest.data.get("settings", {})
     data = {name: value for name, value in manifest.data.items() if name not in {"tried", "settings"}}
-    yield {"snapshot": manifest.snapshot, **data}
+    yield {"snapshot": manifest.snapshot, **_flat(data)}
     libraries = {f"library {name}": version for name, version in manifest.libraries.items()}
     trainer = manifest.trainer
     code = {"trainer": trainer.reference, "fingerprint": trainer.fingerprint, "lock file": trainer.lock}
     yield {**code, "artefact": manifest.artefact, **libraries}
     chosen = {f"retrain.data.{name}": value for name, value in settings.get("data", {}).items()}
-    yield {"seed": manifest.seed, **manifest.parameters, **chosen}
+    yield {"seed": manifest.seed, **_flat(manifest.parameters), **chosen}
     features = {f"feature {feature.name}": str(feature.kind) for feature in manifest.schema.features}
     yield {"task": str(manifest.schema.task), "classes": ", ".join(manifest.schema.classes), **features}
     gate = {f"gate {name}": (manifest.gate or {}).get(name) for name in ("decision", "gain", "lower", "upper")}
     yield {"trigger": manifest.trigger, **manifest.metrics, **gate}
+
+
+def _flat(values: Mapping[str, object], before: str = "") -> dict[str, object]:
+    """What is nested in values under one name each: `refresh.rows`."""
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) and value else {f"{before}{name}": value}
+    return found
 
 
 def _text(value: object) -> str | None:

@@ -10,7 +10,7 @@ export function render([told]) {
   return [
     make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet"), " / ", make("a", { href: `#/model/${encodeURIComponent(model)}` }, model)),
     make("h1", { class: `headline ${told.severity}` }, told.title),
-    said(decision, alarm),
+    said(told),
     decision?.meaning ? make("p", { class: "dim" }, decision.meaning) : null,
     forwarded(decision, alarm),
     facts(told),
@@ -23,13 +23,14 @@ export function render([told]) {
   ];
 }
 
-/** What changed, how sure that is, what happens next; the figures on demand. */
-function said(decision, alarm) {
+/** What changed, how sure that is, what happens next, as far as that still holds; the figures on demand. */
+function said({ decision, alarm, now, story: lines }) {
+  const isPast = lines.some((line) => line.id > decision?.id);
   const parts = decision?.parts ?? { what: alarm.sentence };
   return [
     make("p", { class: "sentence big" }, parts.what),
     parts.sure ? make("p", null, parts.sure) : null,
-    parts.next ? make("p", null, parts.next) : null,
+    now ? make("p", null, now) : parts.next ? make("p", null, isPast ? `Said then: ${parts.next}` : parts.next) : null,
     parts.figures ? fold(`figures-${decision.id}`, alarm ? "Evidence and threshold" : "The figures", () => make("p", { class: "dim" }, parts.figures)) : null,
   ];
 }
