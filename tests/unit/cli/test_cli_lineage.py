@@ -91,6 +91,14 @@ def test_how_two_versions_differ(lived: StateStore, driftd: Run) -> None:
     assert same.strip() == "versions 1 and 1 of demand are alike"
 
 
+def test_what_is_nested_in_a_lineage_is_compared_value_by_value(lived: StateStore, driftd: Run, tmp_path: Path) -> None:
+    """A version with another portion of its rows differs in that key alone, by its whole name."""
+    for version, rows in ((3, 100), (4, 200)):
+        publish(tmp_path / "state", version, data={"portion": {"use": "newest", "rows": rows}})
+    _, printed, _ = driftd("diff", "3", "4", "demand", "--recorded", "--json")
+    assert json.loads(printed)["differences"] == [{"part": "data", "name": "portion.rows", "a": "100", "b": "200"}]
+
+
 def test_a_version_that_is_not_there_has_no_difference(lived: StateStore, driftd: Run) -> None:
     """The command fails and names the manifest."""
     code, _, said = driftd("diff", "1", "9", "demand")
