@@ -66,6 +66,7 @@ class LastCohort(msgspec.Struct, frozen=True):
     value: float | None
     baseline: float | None
     over: bool  # whether it is worse than what is tolerated
+    version: int | None  # whose it is: right after a swap that of the version before
 
 
 class PerformanceSpark(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="performance"):
@@ -275,7 +276,7 @@ def _last_cohort(last: CheckedWindows, metric: str | None) -> LastCohort:
     alone = performance_series([last], Grouping.of(last.window, last.window), metric)
     loss, tolerated = last.figures.loss, last.figures.tolerated
     over = loss is not None and tolerated is not None and loss > tolerated
-    return LastCohort(next(iter(alone.value), None), next(iter(alone.baseline), None), over)
+    return LastCohort(next(iter(alone.value), None), next(iter(alone.baseline), None), over, last.version)
 
 
 def _over(checks: list[CheckedWindows]) -> Grouping:

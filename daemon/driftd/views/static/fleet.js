@@ -108,13 +108,15 @@ function spark(one) {
   const x = (place) => (data.at.length > 1 ? place / (data.at.length - 1) : 0.5) * (WIDTH - 6) + 3;
   const y = (value) => HEIGHT - 4 - ((value - low) / reach) * (HEIGHT - 8);
   const path = (values) => values.map((value, place) => value === null ? "" : `${place && values[place - 1] !== null ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const { value: last, baseline, over } = data.now;
-  const words = `${data.metric ?? "loss"} ${figure(last)} now, ${figure(baseline)} on the reference${over ? ", more loss than is tolerated" : ""}`;
+  const { value: last, baseline, version } = data.now;
+  const isBefore = version !== null && one.version !== null && version !== one.version; // no label of this version yet
+  const over = data.now.over && !isBefore, of = isBefore ? ` of version ${version}` : "";
+  const words = `${data.metric ?? "loss"}${of} ${figure(last)}${isBefore ? "" : " now"}, ${figure(baseline)} on the reference${over ? ", more loss than is tolerated" : ""}`;
   return make("div", { class: "spark" },
     draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": words, preserveAspectRatio: "none" },
       draw("path", { class: "baseline", d: path(data.baseline) }), draw("path", { class: "tolerated", d: path(data.tolerated) }),
       draw("path", { class: "value", d: path(data.value) })),
-    make("p", null, make("strong", { class: over ? "over" : null }, figure(last)), ` ${data.metric ?? "loss"}`, make("span", { class: "dim" }, `, usually ${figure(baseline)}${over ? "; not tolerated" : ""}`)));
+    make("p", null, make("strong", { class: over ? "over" : null }, figure(last)), ` ${data.metric ?? "loss"}${of}`, make("span", { class: "dim" }, isBefore ? `; no labels of version ${one.version} were evaluated yet` : `, usually ${figure(baseline)}${over ? "; not tolerated" : ""}`)));
 }
 
 /** Lines of history, newest first. */
