@@ -6,6 +6,8 @@ import ast
 import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any
 import httpx
 
 from driftd_processes import driftd, environment
-from warm_programs import run_program
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -41,7 +42,9 @@ def run_block(block: Block, folder: Path) -> None:
         (folder / name[1]).write_text(block.text)
         does_something = any(isinstance(step, ast.Expr | ast.With) for step in ast.parse(block.text).body)
         if does_something and "DRIFTD_" not in block.text:
-            done = run_program(folder / name[1], environment(), folder)
+            done = subprocess.run(
+                [sys.executable, name[1]], cwd=folder, env=environment(), capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, done.stderr
     if block.language == "sh":
         for line in block.text.splitlines():

@@ -20,8 +20,7 @@ from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.requests import RequestLimits
 from driftd.serving.run import endpoints_of
-from limits import HANG, wait
-from warm_programs import Process, start_driftd
+from limits import HANG
 
 
 def environment() -> dict[str, str]:
@@ -78,18 +77,22 @@ def serve_here(path: Path) -> Iterator[TestClient]:
 
 
 @contextmanager
-def serve(path: Path) -> Iterator[tuple[httpx.Client, Process]]:
+def serve(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """A real server on a free port."""
-    log = path.parent / "serve.log"
-    log.unlink(missing_ok=True)
-    process = start_driftd(["serve", "--config", str(path)], environment(), log)
-    address = re.compile(rb"127\.0\.0\.1:([1-9]\d*)")
+    roots = os.pathsep.join(item for item in sys.path if item)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)],
+        env={**os.environ, "PYTHONPATH": roots},
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
     try:
-        wait(lambda: process.poll() is not None or address.search(log.read_bytes()), "the server answers")
-        found = address.search(log.read_bytes())
-        assert found is not None, log.read_text()
-        with httpx.Client(base_url=f"http://127.0.0.1:{found[1].decode()}", timeout=HANG) as client:
-            yield client, process
+        for line in process.stderr:
+            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
+                with httpx.Client(base_url=f"http://127.0.0.1:{found[1].decode()}", timeout=HANG) as client:
+                    yield client, process
+                break
     finally:
         process.kill()
         process.wait()
+        process.stderr.close()

@@ -21,7 +21,6 @@ from driftd.paths import Places
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from limits import HANG, time_limit, wait
-from warm_programs import Process, start_driftd
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
@@ -55,7 +54,7 @@ class Counts:
 
 
 @contextmanager
-def cold_daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     """A real `driftd run`, killed at the end; `before` are words before its command, `more` its environment."""
     with (log or Path(os.devnull)).open("ab") as written:
         process = subprocess.Popen(
@@ -68,17 +67,6 @@ def cold_daemon(path: Path, log: Path | None = None, *before: str, **more: str) 
         finally:
             process.kill()
             process.wait()
-
-
-@contextmanager
-def daemon(path: Path, log: Path | None = None) -> Iterator[Process]:
-    """The same, but it and its jobs find their libraries in memory: where the moments of its start do not matter."""
-    process = start_driftd(["run", "--config", str(path)], environment(), log or Path(os.devnull))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def address(log: Path) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from loop_world import CONFIG, MODEL, World
-from warm_programs import run_program
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "pipelines"
 
@@ -154,7 +154,10 @@ def build_api(places: Places, port: int, token_file: Path | None = None) -> Iter
 
 def run_example(order: Order, program: Path = EXAMPLES / "build.py") -> subprocess.CompletedProcess[str]:
     """The shipped script builds what was ordered, as a pipeline would start it."""
-    return run_program(program, {**os.environ, "DRIFTD_ORDER": json.dumps(order)})
+    environment = {**os.environ, "DRIFTD_ORDER": json.dumps(order)}
+    return subprocess.run(
+        [sys.executable, str(program)], env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
 
 
 def with_trainer(folder: Path, trainer: str, more: str = "") -> None:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from driftd.paths import Places
-from fault_counts import Counts, address, cold_daemon, environment, events_of, number, window_indices
+from fault_counts import Counts, address, daemon, environment, events_of, number, window_indices
 from limits import HANG, time_limit, wait
 
 pytestmark = pytest.mark.slow
@@ -103,7 +103,7 @@ def test_the_clock_is_set_by_hours_and_by_years_and_comes_back(tmp_path: Path, l
     config.write_text(CONFIG.format(state=tmp_path / "state"))
     counts = Counts()
     with (
-        cold_daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset), TZ="Europe/Berlin") as process,
+        daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset), TZ="Europe/Berlin") as process,
         httpx.Client(base_url=address(log), timeout=HANG) as http,
     ):
         wait(lambda: http.get("/-/ready").status_code == 200, "the first round")
@@ -165,7 +165,7 @@ def test_it_starts_on_a_clock_that_is_years_wrong_and_the_clock_comes_back(tmp_p
         offset.write_text(str(int(true + years * YEAR)))
         counts.faults["start on a wrong clock"] += 1
         with (
-            cold_daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset)) as process,
+            daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset)) as process,
             httpx.Client(base_url=address(log), timeout=HANG) as http,
         ):
             rarely(lambda http=http: http.get("/-/ready").status_code == 200, "the first round")
@@ -207,7 +207,7 @@ FULL = """
 import json, subprocess, sys, time
 from pathlib import Path
 import httpx
-from fault_counts import address, cold_daemon, environment, number
+from fault_counts import address, daemon, environment, number
 from limits import HANG, wait
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
 from test_disk_and_clock import CONFIG
@@ -221,7 +221,7 @@ folder = Path(sys.argv[1])
 config, log, filler = folder / "config.yaml", folder / "log", folder / "state" / "filler"
 text = CONFIG.format(state=folder / "state")
 config.write_text(text)
-with cold_daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=HANG) as http:
+with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=HANG) as http:
     wait(lambda: http.get("/-/ready").status_code == 200, "the first round")
     before = number(http, "driftd_last_step_timestamp_seconds")
     with filler.open("wb", buffering=0) as file:

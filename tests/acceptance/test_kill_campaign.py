@@ -34,7 +34,7 @@ from driftd.store.integrity import examine
 from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
 from driftd.training.bootstrap import FileColumns, make_first_version
-from fault_counts import ROOT, Counts, cold_daemon, environment, events_of, open_kinds, window_indices
+from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, window_indices
 from limits import HANG, time_limit, wait
 from loop_world import hour
 from mortal_programs import PIECE
@@ -172,7 +172,7 @@ class Campaign:
     def _started(self) -> Iterator[subprocess.Popen[bytes]]:
         log = self.folder / "log"
         log.write_bytes(b"")
-        with cold_daemon(self.config, log) as process:
+        with daemon(self.config, log) as process:
             wait(lambda: b'"started"' in log.read_bytes() or b"] started" in log.read_bytes(), "the start")
             yield process
 
@@ -207,7 +207,7 @@ class Campaign:
             reader.close()
 
     def _one_life(self, delay: float, name: str) -> None:
-        with cold_daemon(self.config) as process:
+        with daemon(self.config) as process:
             try:
                 process.wait(delay)
             except subprocess.TimeoutExpired:
@@ -217,7 +217,7 @@ class Campaign:
         self._look()
 
     def _killed_in(self, kind: str) -> bool:
-        with cold_daemon(self.config) as process:
+        with daemon(self.config) as process:
             began = time.monotonic()
             while kind not in (at_work := open_kinds(self.places, MODEL)):
                 assert process.poll() is None

@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 from driftd.paths import Places
 from driftd.serving.client import Driftd
-from fault_counts import address, cold_daemon, fail_calls, number, window_indices
+from fault_counts import address, daemon, fail_calls, number, window_indices
 from limits import HANG, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
@@ -43,7 +43,7 @@ def told(event):
 
 with Driftd(places.root, MODEL) as application:
     live(application, FIRST)
-    with cold_daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=HANG) as http:
+    with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=HANG) as http:
         wait(lambda: window_indices(places, MODEL) == [0], "the first window")
         mount("mount", "--bind", places.root)
         mount("mount", "-o", "remount,bind,ro")

@@ -21,7 +21,7 @@ from driftd.paths import Places
 from driftd.store.state.reader import StateReader
 from driftd.training.bootstrap import FileColumns
 from driftd_processes import driftd
-from fault_counts import address, cold_daemon
+from fault_counts import address, daemon
 from first_versions import first_version_of
 from limits import HANG, time_limit, wait
 
@@ -141,7 +141,7 @@ def test_a_hung_source_costs_its_own_model_alone(world: World) -> None:
     """The other model is checked at its time, one thread is lost, and afterwards no window is left out."""
     world.mark.touch()
     with (
-        cold_daemon(world.config, world.log, **world.preload) as process,
+        daemon(world.config, world.log, **world.preload) as process,
         httpx.Client(base_url=address(world.log), timeout=HANG) as http,
     ):
         wait(lambda: value(http, 'driftd_source_hangs_total{model="stuck"}') == 1, "the hang is counted")
@@ -170,7 +170,7 @@ def test_a_daemon_with_a_hung_source_stops_and_doctor_ends(world: World, monkeyp
     """SIGTERM ends the daemon within seconds, and `driftd doctor` says what does not answer."""
     world.write()
     world.mark.touch()
-    with cold_daemon(world.config, world.log, **world.preload) as process:
+    with daemon(world.config, world.log, **world.preload) as process:
         wait(lambda: "source_hangs" in world.log.read_text(), "the hang")
         for name, setting in world.preload.items():
             monkeypatch.setenv(name, setting)

@@ -25,7 +25,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import StateStore
-from fault_counts import cold_daemon, daemon, events_of, open_kinds, window_indices
+from fault_counts import daemon, events_of, open_kinds, window_indices
 from limits import HANG, time_limit, wait
 from loop_world import CONFIG as CONFIG_OF_HOURS
 from loop_world import MODEL, World, keep_rows
@@ -298,7 +298,7 @@ def test_the_real_daemon_killed_at_each_step_of_a_build_comes_back_to_the_right_
 
 def _run_until_started(path: Path, places: Places, kind: str) -> str:
     """Run the daemon until it works at an action of this kind, and kill it there."""
-    with cold_daemon(path):
+    with daemon(path):
         # A forked job may end between two looks: its folder stays.
         begun = lambda: kind in open_kinds(places, MODEL) or any(places.job("x").parent.glob(f"{MODEL}-*-{kind}"))  # noqa: E731
         wait(begun, f"{kind} is under way")

@@ -17,7 +17,7 @@ from driftd.registry.features import feature_frame
 from driftd.store.state.request_queue import post_request
 from driftd.training.jobs import start_job
 from engine_servers import mlflow_server
-from fault_counts import cold_daemon, daemon, events_of, open_kinds
+from fault_counts import daemon, events_of, open_kinds
 from limits import wait
 from loop_world import MODEL, World, hour
 from mlflow_world import Door, MlflowRegistry, copy_version, door_to, registered_config
@@ -245,5 +245,5 @@ def kill_at(path: Path, places: Places, kind: str) -> None:
     """Run the daemon until an action of a kind is under way that was not before, and kill it there."""
     folders = places.job("x").parent
     before = set(folders.glob(f"{MODEL}-*-{kind}"))
-    with cold_daemon(path):
+    with daemon(path):
         wait(lambda: set(folders.glob(f"{MODEL}-*-{kind}")) - before, f"{kind} is under way")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +23,6 @@ from fault_counts import environment
 from limits import wait
 from loop_world import HOUR, LABEL_DELAY, hour
 from outside_world import free_port, pipelines, run_example
-from warm_programs import Process, start_driftd
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +30,11 @@ HOURS = 72
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Process]:
+def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A daemon over the config of a folder."""
-    daemon = start_driftd(["run", "--config", str(folder / "config.yaml")], environment(), folder / "daemon.log")
+    command = [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(folder / "config.yaml")]
+    with (folder / "daemon.log").open("ab") as log:
+        daemon = subprocess.Popen(command, env=environment(), stderr=log)
     try:
         yield daemon
     finally:

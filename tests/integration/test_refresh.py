@@ -26,7 +26,7 @@ from driftd.training.siblings import load_generations
 from driftd.training.snapshots import read_snapshot, take_snapshot
 from driftd.training.stretches import first_generations
 from driftd_detectors.reference import Reference
-from fault_counts import cold_daemon, daemon, events_of, open_kinds
+from fault_counts import daemon, events_of, open_kinds
 from first_versions import first_version_of
 from limits import time_limit, wait
 from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, ROWS, START, World, hour
@@ -245,7 +245,7 @@ def test_a_daemon_that_is_killed_in_a_refresh_comes_back_to_the_right_place(tmp_
         for number in range(120, 126):
             live(application, number)
     for _ in range(2):
-        with cold_daemon(path) as process:  # its refresh loads its libraries for longer than it is left alone
+        with daemon(path) as process:
             wait(lambda: "refresh" in open_kinds(places, MODEL), "a refresh is under way")
             time.sleep(0.7)
             process.kill()

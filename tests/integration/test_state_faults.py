@@ -15,11 +15,10 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.integrity import examine
-from fault_counts import Counts, address, cold_daemon, daemon, events_of, fail_calls, number, strace, window_indices
+from fault_counts import Counts, address, daemon, events_of, fail_calls, number, strace, window_indices
 from limits import HANG, time_limit, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
-from warm_programs import load_reports_too
 
 pytestmark = pytest.mark.slow
 
@@ -68,11 +67,6 @@ class Trial:
 def state_files(places: Places) -> tuple[Path, Path]:
     """The daemon's database and its log."""
     return places.state_db, places.state_db.with_name("state.db-wal")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _reports_are_quick() -> None:
-    load_reports_too()
 
 
 @pytest.fixture
@@ -129,7 +123,7 @@ def test_a_start_on_a_disk_that_fails_is_refused_and_the_next_one_goes_on(config
             live(application, FIRST + turn)
             config.write_text(config.read_text() + f"# {turn}\n")
             log = config.parent / f"refused-{turn}"
-            with cold_daemon(config, log, *strace(call, error, *state_files(places))) as process:
+            with daemon(config, log, *strace(call, error, *state_files(places))) as process:
                 assert process.wait(timeout=HANG) == 1, log.read_text()
             assert "Traceback" not in log.read_text()
             assert log.read_text().splitlines()[-1].startswith("driftd: ")
