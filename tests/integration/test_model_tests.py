@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -19,7 +21,6 @@ from driftd.training.user_tests import TestReport
 from driftd_processes import environment
 from limits import wait
 from loop_world import CONFIG, MODEL, World
-from warm_programs import run_program
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +134,8 @@ def reports(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             report=str(folder / f"{name}.report.json"),
         )
         (folder / f"{name}.order.json").write_bytes(msgspec.json.encode(order))
-    ended = run_program(folder / "sessions.py", environment(), folder)
+    command = [sys.executable, str(folder / "sessions.py")]
+    ended = subprocess.run(command, env=environment(), cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return {
         name: msgspec.json.decode((folder / f"{name}.report.json").read_bytes(), type=TestReport) for name in REFUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -291,9 +292,24 @@ def test_a_short_look_leaves_nothing_beside_a_closed_database(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_a_look_during_which_a_daemon_wrote_is_no_answer(tmp_path: Path) -> None:
-    """What a short look read may be of two moments once the file changed: it says so."""
+def test_a_look_that_began_before_the_daemon_sees_what_it_writes(tmp_path: Path) -> None:
+    """Who waits for an answer may ask before the daemon has opened its database."""
     StateStore.open(tmp_path / "state.db").close()
+    with StateReader.read_only(tmp_path / "state.db") as reader:
+        assert reader.models() == []
+        with StateStore.open(tmp_path / "state.db") as store:
+            store.save_state(STATE, 1.0)
+        assert reader.models() == [STATE]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._db.execute("delete from transitions")
+
+
+def test_a_look_without_rights_during_which_a_daemon_wrote_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read of a folder that one may not write may be of two moments once the file changed: it says so."""
+    StateStore.open(tmp_path / "state.db").close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
     reader = StateReader.read_only(tmp_path / "state.db")
     with StateStore.open(tmp_path / "state.db") as store:
         store.save_state(STATE, 1.0)

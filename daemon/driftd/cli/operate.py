@@ -381,7 +381,7 @@ def _post(places: Places, name: str, request: Request, *, who: str, wait: float)
     """A request as it stands once the daemon has answered, or after so many seconds."""
     number = post(places.state_db, name, request, who=who)
     deadline = time.monotonic() + wait
-    with StateReader.read_only(places.state_db) as reader:
+    with StateReader.read_only(places.state_db, lasts=True) as reader:
         while True:
             posted = reader.request(number)
             if posted is not None and (posted.outcome is not None or time.monotonic() >= deadline):

@@ -209,20 +209,23 @@ class UnchangingConnection(CountedConnection):
 def open_to_read(
     path: Path, timeout: float, isolation_level: Literal["DEFERRED"] | None = "DEFERRED"
 ) -> sqlite3.Connection:
-    """A connection for a short look, which leaves nothing beside the database and needs to write nothing.
+    """A connection that only reads and leaves nothing beside the database, where nobody else has that open.
 
-    Where a log of writes lies beside it somebody may have it open, and SQLite's locks are needed. Else the file is
-    whole and is read as one that does not change: SQLite would make a log and its index, even on behalf of a reader,
-    which fails on a read-only disk, and which files the reader cannot remove.
+    SQLite makes a log and its index on behalf of a reader too. One that may write removes them at its end. One that
+    may not reads the file as one that does not change, since nobody has it open: see `UnchangingConnection`.
     """
-    before = _stamp(path)
-    if any(path.with_name(f"{path.name}-{log}").exists() for log in ("wal", "journal")):
-        uri, factory = f"{path.resolve().as_uri()}?mode=ro", CountedConnection
-    else:
-        uri, factory = f"{path.resolve().as_uri()}?mode=ro&immutable=1", UnchangingConnection
-    connection = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=isolation_level, factory=factory)
+    address, before = path.resolve().as_uri(), _stamp(path)
+    is_open = any(path.with_name(f"{path.name}-{log}").exists() for log in ("wal", "journal"))
+    may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    how = "mode=ro" if is_open else "mode=rw" if may_write else "mode=ro&immutable=1"
+    factory = CountedConnection if is_open or may_write else UnchangingConnection
+    connection = sqlite3.connect(
+        f"{address}?{how}", uri=True, timeout=timeout, isolation_level=isolation_level, factory=factory
+    )
     if isinstance(connection, UnchangingConnection):
         connection.before = path, before
+    elif not is_open:
+        connection.execute("pragma query_only = on")
     return connection
 
 
