@@ -119,6 +119,7 @@ class Measured:
                 obstacles=lambda: dict(daemon.obstacles),
                 metrics=assembly.metrics.board,
                 now=self.clock.now,
+                source_faults=dict,
                 last_round=lambda: daemon.rounded_at,
             )
         )

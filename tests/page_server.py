@@ -62,6 +62,7 @@ def serve_page(
             obstacles=lambda: obstacles or {},
             metrics=metrics.board,
             now=time.time,
+            source_faults=dict,
             last_round=time.time,
         )
     )

@@ -303,7 +303,7 @@ def test_any_body_gets_an_answer_of_the_document(
 def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     """Each route of the daemon has its path and its methods in the OpenAPI document, and nothing else is there."""
     page = StatusPage(
-        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: 0.0)
+        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, dict, lambda: 0.0)
     )
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
@@ -343,7 +343,7 @@ def test_the_newest_draw_of_labels_is_read(tmp_path: Path) -> None:
     draw = LabelDraw(model="demand", drawn_at=9.0, since=0.0, until=9.0, seed=1, predictions=4, requests=[asked])
     post_label_draw(tmp_path / "state.db", draw)
     page = StatusPage(
-        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: 0.0)
+        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, dict, lambda: 0.0)
     )
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))

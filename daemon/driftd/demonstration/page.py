@@ -48,6 +48,7 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
             obstacles=dict,
             metrics=metrics.board,
             now=time.time,
+            source_faults=dict,
             last_round=lambda: 0.0,  # as before the first: the page does not take a daemon for stuck
         )
     )

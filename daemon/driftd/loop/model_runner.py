@@ -54,6 +54,7 @@ from driftd.records import (
     SwapPurpose,
     Window,
 )
+from driftd.sources.engines.protocol import AGAIN
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
@@ -131,6 +132,13 @@ class ModelRunner:
         asked = self.rules.override.ends, (order.until for order in state.orders if order.until is not None)
         ends = [at for at in chain(*asked, registry_due(state, self.rules.settings.registry)) if at > now]
         return min([self.scheduler.next_look(self.store, now), *longest, *ends])
+
+    @property
+    def source_fault(self) -> str | None:
+        """Why the source gives no rows, or not all of them, in one sentence; called in other threads."""
+        extent = self.scheduler.extent
+        said = self.hang or next(iter(extent.faults if extent is not None else ()), None)
+        return None if said is None else said.partition(f"; {AGAIN} ")[0]  # the page is kept while it says the same
 
     @property
     def is_working(self) -> bool:

@@ -28,7 +28,7 @@ from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
 from driftd.store.state.reader import StateAbsentError
 from driftd.views.comparison import comparison_view
-from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
+from driftd.views.conditions import ExportedValues, all_blind_spots, pressings, with_source_faults
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.decision_report import DecisionReport, decision_report
@@ -138,6 +138,7 @@ class PageWiring:
     obstacles: Callable[[], Mapping[str, str]]  # why some of them are not under watch
     metrics: ExportedValues  # the metrics
     now: Callable[[], float]
+    source_faults: Callable[[], Mapping[str, str]]  # why sources give no rows, or not all of them
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
 
 
@@ -189,7 +190,7 @@ class StatusPage:
         models = wiring.models()
         return LiveState(
             wiring.obstacles(),
-            pressings(wiring.metrics, models, wiring.now()),
+            with_source_faults(pressings(wiring.metrics, models, wiring.now()), wiring.source_faults()),
             all_row_counts(wiring.metrics, models),
             all_blind_spots(wiring.metrics, models),
         )
