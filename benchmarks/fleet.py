@@ -120,6 +120,7 @@ class Measured:
                 metrics=assembly.metrics.board,
                 now=self.clock.now,
                 url=lambda: None,
+                source_faults=dict,
                 last_round=lambda: daemon.rounded_at,
             )
         )

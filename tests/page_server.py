@@ -63,6 +63,7 @@ def serve_page(
             metrics=metrics.board,
             now=time.time,
             url=lambda: None,
+            source_faults=dict,
             last_round=time.time,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import duckdb
 import numpy as np
 import psycopg
 import pyarrow as pa
@@ -24,13 +26,14 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.child_source import LONGEST_REST, ChildSource
 from driftd.sources.engines.engine_source import EngineSource
-from driftd.sources.engines.protocol import EngineError, Query
+from driftd.sources.engines.protocol import EngineError, Query, lacks_memory
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address, need_library
 from driftd.sources.engines.sql_engine import SqlEngine
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.open import open_watched_source
 from driftd.sources.protocol import Source
+from driftd.store.integrity import is_damage
 from driftd_detectors.batches.rows import RowNames
 from driftd_detectors.columns import Coded
 from driftd_detectors.monitor import Monitor, MonitorSettings
@@ -680,6 +683,37 @@ def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path:
         assert source.cohort(HOUR, START + 60, ["city"], ServedBy(1)).labelled == 10
     finally:
         source.close()
+
+
+def test_a_child_that_wants_more_memory_than_the_limit_says_so(events: Database, tmp_path: Path) -> None:
+    """It is a fault of the source that names the limit, never damage; with more memory the same source answers."""
+    config = parse(f"models: {{m: {{task: regression, target: y, source: {source_keys(events)}}}}}".encode())
+    source = open_watched_source("m", config.models["m"], SCHEMA, Places(tmp_path), memory=256 << 20)
+    try:
+        (fault,) = source.refresh(START + 20).faults
+        assert "ran out of the memory that limits.memory allows (268,435,456 bytes): set a shorter window" in fault
+        with pytest.raises(EngineError, match=r"limits\.memory allows") as refused:
+            source.cohort(HOUR, START + 60, ["city"], ServedBy(1))
+        assert not is_damage(refused.value)
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (RuntimeError("can't start new thread"), True),
+        (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data of size 1.0 MiB"), True),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+        (psycopg.errors.OutOfMemory("out of memory: of the server"), False),
+    ],
+)
+def test_memory_of_this_process_is_told_from_that_of_a_server(error: Exception, lacks: bool) -> None:
+    """Python, Arrow and DuckDB say it in different words; a server that has no memory is another thing."""
+    assert lacks_memory(error) is lacks
 
 
 def test_a_model_that_is_stepped_each_second_looks_now_and_then(events: Database, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from driftd.observe import alert_rule, families, model_families
 from driftd.observe.alerts import ALERTS
 from driftd.observe.exposition import MetricStore
 from driftd.observe.metric_family import Family
-from driftd.views.conditions import ActiveCondition, blind_spots, pressings
+from driftd.views.conditions import ActiveCondition, blind_spots, pressings, with_source_faults
 
 NOW, HOUR, DAY = 1_700_000_000.0, 3600.0, 86_400.0
 Series = tuple[Family, float, str]  # a family, its value, its labels with commas between
@@ -199,3 +199,13 @@ def test_what_is_not_watched_now_is_said_though_no_alert_fires_on_it() -> None:
         (only,) = blind_spots(board((model_families.COHORTS_NOT_EVALUATED, 0, "demand"), series), "demand")
         assert words in only.lower()
         assert found(board(series)) == []
+
+
+def test_a_source_that_is_away_says_why() -> None:
+    """The page, the status and doctor repeat what the daemon was told; without that they say what it may be."""
+    found = pressings(board((model_families.SOURCE_FAULTS, 1, "demand")), ["demand"], NOW)
+    said = with_source_faults(found, {"demand": "postgresql://db/app: Connection refused: does the server run?"})
+    assert [condition.sentence for condition in said.of["demand"]] == [
+        "Its source has 1 fault: postgresql://db/app: Connection refused: does the server run?"
+    ]
+    assert with_source_faults(found, {"other": "it is away"}) == found

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from driftd.config.load import ConfigError, ConfigWatch, digest_of, files_of, load
+from driftd.config import load as load_module
+from driftd.config.load import ConfigDigest, ConfigError, ConfigWatch, digest_of, files_of, load
 
 MAIN = "state_dir: /var/lib/driftd\nmodels_from: conf.d/*.yaml\n"
 
@@ -117,6 +118,43 @@ def test_a_watch_tells_when_a_file_of_models_is_written(tmp_path: Path) -> None:
     watch.look()
     watch.look()
     assert calls == [load(path).hash]
+
+
+def test_files_of_models_are_read_when_they_show_a_change_or_a_minute_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand files at rest are not read each second; one that is written over under its old look is still seen."""
+    path = write(tmp_path, a=section("demand"), b=section("credit"))
+    now, reads = [100.0], []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: reads.append(self.name) or whole(self))
+    digest = ConfigDigest(path, lambda: now[0])
+    first = digest.read()
+    assert [digest.read() for _ in range(20)] == [first] * 20
+    assert reads == ["a.yaml", "b.yaml"]
+    (tmp_path / "conf.d" / "b.yaml").write_text(section("churns"))
+    second = digest.read()
+    assert second not in (None, first)
+    monkeypatch.setattr(load_module, "_look", lambda file: (str(file), 0, 0, 0, 0))
+    digest.read()
+    (tmp_path / "conf.d" / "b.yaml").write_text(section("credit"))
+    assert digest.read() == second
+    now[0] += 59.0
+    assert digest.read() == first == digest_of(path)
+
+
+def test_a_file_that_goes_or_comes_is_seen_at_the_next_look(tmp_path: Path) -> None:
+    """Which files there are is looked at each time."""
+    path = write(tmp_path, a=section("demand"), b=section("credit"))
+    digest = ConfigDigest(path)
+    seen = [digest.read()]
+    (tmp_path / "conf.d" / "b.yaml").unlink()
+    seen.append(digest.read())
+    path.write_text(MAIN + section("own"))
+    seen.append(digest.read())
+    path.unlink()
+    assert len({*seen, None}) == 4
+    assert digest.read() is None
 
 
 def test_copies_of_a_config_have_all_its_files(tmp_path: Path) -> None:

@@ -304,7 +304,15 @@ def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     """Each route of the daemon has its path and its methods in the OpenAPI document, and nothing else is there."""
     page = StatusPage(
         PageWiring(
-            Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: None, lambda: 0.0
+            Places(tmp_path),
+            tmp_path / "c.yaml",
+            models=tuple,
+            obstacles=dict,
+            metrics=Metrics().board,
+            now=lambda: 0.0,
+            url=lambda: None,
+            source_faults=dict,
+            last_round=lambda: 0.0,
         )
     )
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
@@ -346,7 +354,15 @@ def test_the_newest_draw_of_labels_is_read(tmp_path: Path) -> None:
     post_label_draw(tmp_path / "state.db", draw)
     page = StatusPage(
         PageWiring(
-            Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: None, lambda: 0.0
+            Places(tmp_path),
+            tmp_path / "c.yaml",
+            models=tuple,
+            obstacles=dict,
+            metrics=Metrics().board,
+            now=lambda: 0.0,
+            url=lambda: None,
+            source_faults=dict,
+            last_round=lambda: 0.0,
         )
     )
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))

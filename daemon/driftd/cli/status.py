@@ -68,7 +68,7 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
     said = ask_daemon(config.http)
-    fleet = fleet_status(config, places, config_path, name, said.metrics, said.obstacles)
+    fleet = fleet_status(config, places, config_path, name, said.metrics, said.obstacles, said.source_faults)
     if as_json:
         print_json(fleet)
         return

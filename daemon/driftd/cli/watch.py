@@ -81,7 +81,7 @@ def snapshot(config_path: Path, model: str | None, now: float) -> WatchedFleet:
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
     said = ask_daemon(config.http) if answers else DaemonAnswer()
-    fleet = fleet_status(config, places, config_path, model, said.metrics, said.obstacles)
+    fleet = fleet_status(config, places, config_path, model, said.metrics, said.obstacles, said.source_faults)
     whole = msgspec.structs.asdict(fleet)
     try:
         with StateReader.read_only(places.state_db) as reader:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -106,6 +107,46 @@ ABSENT = "absent"
 
 
 @dataclass(slots=True)
+class ConfigDigest:
+    """The hash of a config's content for who asks each second: not each file of `models_from` is read each time.
+
+    They are read anew once one of them has another size, inode or time than before. Who writes a file twice within a
+    tick of its clock, or sets its times back, is noticed within `READ_EVERY` seconds.
+    """
+
+    path: Path
+    monotonic: Callable[[], float] = time.monotonic
+    _known: tuple[bytes, tuple[_Look, ...]] | None = None
+    _digest: str | None = None
+    _read_at: float = 0.0
+
+    def read(self) -> str | None:
+        """See `digest_of`."""
+        try:
+            with self.path.open("rb") as file:
+                content = file.read(LONGEST + 1)
+            files = included_files(self.path, content)
+            seen = content, tuple(_look(file) for file in files)
+            now = self.monotonic()
+            if self._digest is None or seen != self._known or not self._read_at <= now < self._read_at + READ_EVERY:
+                self._known = None  # in case that a file cannot be read
+                self._digest = _digest(content, [Included(other, other.read_bytes()) for other in files])
+                self._known, self._read_at = seen, now
+        except (OSError, ValueError):
+            return None
+        return self._digest
+
+
+READ_EVERY = 30.0  # seconds; a change that no file shows is noticed after so many, and is in force two looks later
+_Look = tuple[str, int, int, int, int]
+
+
+def _look(file: Path) -> _Look:
+    status = file.stat()
+    return str(file), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(slots=True)
 class ConfigWatch:
     """Calls `changed` once the file's content is another than the one `known` to the daemon, and stands still.
 
@@ -116,12 +157,17 @@ class ConfigWatch:
     path: Path
     known: Callable[[], str]  # the hash of what the daemon read last, whether it took it or refused it
     changed: Callable[[], None]
+    monotonic: Callable[[], float] = time.monotonic
     _seen: str = ""
     _told: str = ""
+    _digest: ConfigDigest = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._digest = ConfigDigest(self.path, self.monotonic)
 
     def look(self) -> None:
         """One look; called about once a second."""
-        now = digest_of(self.path) or ABSENT
+        now = self._digest.read() or ABSENT
         settled, self._seen = now == self._seen, now
         if settled and now not in (self.known(), self._told):
             self._told = now

@@ -108,7 +108,11 @@ class Serve(Access):
 class LimitsConfig(Section):
     """What child processes and checks may use."""
 
-    memory: Whole = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
+    memory: Whole = Field(
+        8 << 30,
+        ge=256 << 20,
+        description="bytes of address space of each child process, those that hold the connection to an engine too",
+    )
     disk: Whole = Field(
         32 << 30,
         ge=1 << 20,

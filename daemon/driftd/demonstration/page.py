@@ -54,6 +54,7 @@ def page_of(folder: Path, listen: str = FREE_PORT) -> Iterator[str]:
             metrics=metrics.board,
             now=lambda: ended,
             url=lambda: None,
+            source_faults=dict,
             last_round=lambda: 0.0,  # as before the first: the page does not take a daemon for stuck
             ended=ended,
         )

@@ -12,7 +12,7 @@ from driftd.config.schema import Http
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.observe.alerts import ALERTS
 from driftd.observe.metric_family import Family
-from driftd.views.conditions import ActiveCondition, blind_spots, pressings
+from driftd.views.conditions import ActiveCondition, blind_spots, pressings, with_source_faults
 from driftd.web.local_client import NoAnswerError, ask, can_be_asked
 
 SCRAPE_SECONDS = 2.0
@@ -55,6 +55,7 @@ class DaemonAnswer:
 
     metrics: Scrape | None = None
     obstacles: Mapping[str, str] = field(default_factory=dict)  # why models of its config are not watched
+    source_faults: Mapping[str, str] = field(default_factory=dict)  # why their sources give no rows, or not all
     fault: str = ""
 
 
@@ -70,19 +71,24 @@ def ask_daemon(http: Http) -> DaemonAnswer:
         status, text = ask(http, "/api/status", SCRAPE_SECONDS)
     except NoAnswerError as error:
         return DaemonAnswer(fault=f"{http.listen} does not answer: {error}")
-    return DaemonAnswer(metrics, _obstacles(text) if status == HTTPStatus.OK else {})
+    said = _said_of_models(text) if status == HTTPStatus.OK else {}
+    return DaemonAnswer(metrics, _sentences(said, "obstacle"), _sentences(said, "source_fault"))
 
 
 def _refusal(status: int) -> str:
     return "wants a token" if status in _WANTS_TOKEN else f"answers with status {status}"
 
 
-def _obstacles(text: str) -> dict[str, str]:
+def _said_of_models(text: str) -> dict[str, dict[str, object]]:
     try:
-        said = json.loads(text)
+        said: dict[str, dict[str, object]] = json.loads(text)
     except ValueError:
         return {}
-    return {name: str(of["obstacle"]) for name, of in said.items() if "obstacle" in of}
+    return said
+
+
+def _sentences(said: Mapping[str, Mapping[str, object]], key: str) -> dict[str, str]:
+    return {name: str(of[key]) for name, of in said.items() if key in of}
 
 
 def conditions(installation: Installation) -> Iterator[Finding]:
@@ -93,7 +99,7 @@ def conditions(installation: Installation) -> Iterator[Finding]:
         yield warn("conditions", f"what only the daemon knows could not be looked at: {said.fault}", todo)
         return
     models = list(installation.config.models)
-    found = pressings(said.metrics, models, installation.now)
+    found = with_source_faults(pressings(said.metrics, models, installation.now), said.source_faults)
     yield from (_finding(installation, "host", condition) for condition in found.host)
     for model in models:
         bad = list(_of_model(installation, model, said, found.of.get(model, ())))

@@ -85,7 +85,7 @@ class Assembly:
         *,
         children: int = CHILDREN,
         patience: float | None = None,
-        open_source: Callable[[str, ModelConfig, Schema, Places], Source] = open_watched_source,
+        open_source: Callable[[str, ModelConfig, Schema, Places], Source] | None = None,
     ) -> None:
         """`children` may work at once, over all models; with 0 what is decided is recorded and not performed.
 
@@ -154,7 +154,8 @@ class Assembly:
             self.events.require_whole(name)
         self.trainers.use(name, model, now)
         guard = self._guard(name, config)
-        open_source = partial(self._open_source, name, model, schema, self.places)
+        opens = self._open_source or partial(open_watched_source, memory=config.limits.memory)
+        open_source = partial(opens, name, model, schema, self.places)
         runner = ModelRunner(
             name=name,
             state=state,

@@ -252,7 +252,7 @@ def _open_scheduler(
     lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
     seconds = max(config.limits.check_timeout, hang_seconds(model))
     guard = TimeoutWorker(name, seconds, paths=paths_of(name, model, places))
-    source = open_watched_source(name, model, champion.schema, places)
+    source = open_watched_source(name, model, champion.schema, places, memory=config.limits.memory)
     scheduler = CheckScheduler(name, model.window, source, guard, lateness)
     try:
         scheduler.refresh(now)

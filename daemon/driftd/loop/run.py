@@ -125,6 +125,11 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     return 0
 
 
+def _source_faults(daemon: Daemon) -> dict[str, str]:
+    """Why sources give no rows, or not all of them, by model; called in other threads."""
+    return {name: fault for name, model in list(daemon.models.items()) if (fault := model.source_fault) is not None}
+
+
 def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Clock) -> PageWiring:
     return PageWiring(
         places,
@@ -134,6 +139,7 @@ def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Cloc
         metrics=assembly.metrics.board,
         now=clock.now,
         url=lambda: assembly.config.http.url,
+        source_faults=lambda: _source_faults(daemon),
         last_round=lambda: daemon.rounded_at,
     )
 
@@ -260,6 +266,8 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
         }
         for name, obstacle in daemon.unwatched.items():
             watched[name] = {**watched.get(name, {}), "standing": obstacle, "obstacle": obstacle}
+        for name, fault in _source_faults(daemon).items():
+            watched[name] = {**watched.get(name, {}), "source_fault": fault}
         return {**watched}
 
     def report(model: str, alarm: int) -> Path:

@@ -213,10 +213,15 @@ def versions_of(source: Source) -> dict[str, str]:
     return {} if ask is None else dict(ask())
 
 
-def open_watched_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
-    """The same for the daemon, which stays small: a child process holds an engine's libraries and connection."""
+def open_watched_source(
+    model: str, config: ModelConfig, schema: Schema, places: Places, *, memory: int | None = None
+) -> Source:
+    """The same for the daemon, which stays small: a child process holds an engine's libraries and connection.
+
+    The child may have `memory` bytes of address space.
+    """
     if config.source.kind not in ENGINES:
         return open_source(model, config, schema, places)
     from driftd.sources.engines.child_source import ChildSource  # noqa: PLC0415 - for engines alone
 
-    return ChildSource(model, config, schema, places, getattr(config.source, "timeout", 0.0))
+    return ChildSource(model, config, schema, places, getattr(config.source, "timeout", 0.0), memory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from driftd.formatting import format_time
@@ -55,6 +55,25 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
     return ActiveConditions(
         tuple(of_host(metrics, now)), {model: conditions for model, conditions in found.items() if conditions}
     )
+
+
+def with_source_faults(found: ActiveConditions, faults: Mapping[str, str]) -> ActiveConditions:
+    """The same, where a source that is faulty says why: `faults` has a sentence of each that the daemon knows."""
+    told = {
+        model: tuple(
+            replace(condition, sentence=f"{condition.sentence.partition(':')[0]}: {_end_sentence(faults[model])}")
+            if condition.alert == "DriftdSourceFaults" and model in faults
+            else condition
+            for condition in conditions
+        )
+        for model, conditions in found.of.items()
+    }
+    return replace(found, of=told)
+
+
+def _end_sentence(said: str) -> str:
+    """With a full stop, unless it is a question."""
+    return said if said.endswith((".", "?")) else f"{said}."
 
 
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:

@@ -28,7 +28,7 @@ from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
 from driftd.store.state.reader import StateAbsentError
 from driftd.views.comparison import comparison_view
-from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
+from driftd.views.conditions import ExportedValues, all_blind_spots, pressings, with_source_faults
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.decision_report import DecisionReport, decision_report
@@ -142,6 +142,7 @@ class PageWiring:
     metrics: ExportedValues  # the metrics
     now: Callable[[], float]
     url: Callable[[], str | None]  # at which people open the page, by the config in force
+    source_faults: Callable[[], Mapping[str, str]]  # why sources give no rows, or not all of them
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
     ended: float | None = None  # of a replay that is over: its end, epoch seconds, which the page takes for now
 
@@ -196,7 +197,7 @@ class StatusPage:
         models = wiring.models()
         return LiveState(
             wiring.obstacles(),
-            pressings(wiring.metrics, models, wiring.now()),
+            with_source_faults(pressings(wiring.metrics, models, wiring.now()), wiring.source_faults()),
             all_row_counts(wiring.metrics, models),
             all_blind_spots(wiring.metrics, models),
         )

@@ -28,6 +28,7 @@ from driftd.views.conditions import (
     ExportedValues,
     blind_spots,
     pressings,
+    with_source_faults,
 )
 from driftd.views.config import (
     ConfigStanding,
@@ -173,11 +174,13 @@ def fleet_status(
     only: str | None,
     metrics: ExportedValues | None = None,
     obstacles: Mapping[str, str] = MappingProxyType({}),
+    source_faults: Mapping[str, str] = MappingProxyType({}),
 ) -> FleetStatus:
-    """The status of all models or of one. `metrics` and `obstacles` are those of the daemon, where one answers."""
+    """The status of all models or of one. What comes after `only` is what the daemon says, where one answers."""
     wanted = [name for name in config.models if only in {None, name}]
     now = time.time()
     found = pressings(metrics, wanted, now) if metrics is not None else ActiveConditions()
+    found = with_source_faults(found, source_faults)
     models: list[ServedStatus] = []
     standing: ConfigStanding | None = None
     override = config.override

@@ -18,6 +18,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources.engines.child_messages import (
     HEAD,
+    NO_MEMORY,
     Answer,
     CohortRequest,
     CountRequest,
@@ -29,7 +30,9 @@ from driftd.sources.engines.child_messages import (
     SchemaRequest,
 )
 from driftd.sources.engines.engine_source import EngineSource
+from driftd.sources.engines.protocol import lacks_memory
 from driftd.sources.open import open_engine_source
+from driftd.training.jobs import JobLimits, apply_limits
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.schema import Schema
 from driftd_detectors.window_data import ServedBy, WindowBins
@@ -49,7 +52,7 @@ class Connection:
         try:
             return self._answer(request)
         except Exception as error:  # noqa: BLE001 - whatever an engine's library raises: the daemon is told, and asks again
-            return Answer(error=str(error) or type(error).__name__)
+            return Answer(error=str(error) or type(error).__name__, lacks_memory=lacks_memory(error))
 
     def _answer(self, request: Request) -> Answer:
         if isinstance(request, OpenRequest):
@@ -88,12 +91,19 @@ def _since(since: float | None) -> float:
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Answer requests until stdin ends, within so many bytes of address space as the first argument says."""
+    if len(sys.argv) > 1:
+        limits = JobLimits(memory_bytes=int(sys.argv[1]), disk_bytes=None, open_files=None, nice=0)
+        for refused in apply_limits(limits):
+            sys.stderr.write(f"{refused}\n")
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is no answer
     requests: SimpleQueue[Request] = SimpleQueue()
     connection = Connection()
-    threading.Thread(target=_take_in, args=(sys.stdin.buffer, requests, connection), daemon=True).start()
+    try:
+        threading.Thread(target=_take_in, args=(sys.stdin.buffer, requests, connection), daemon=True).start()
+    except RuntimeError:  # there is no memory for a thread's stack
+        sys.exit(NO_MEMORY)
     while True:
         answer = msgspec.msgpack.encode(connection.answer(requests.get()))
         out.write(len(answer).to_bytes(HEAD, "big") + answer)

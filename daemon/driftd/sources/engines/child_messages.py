@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from driftd.records import Window
 
 HEAD = 8  # bytes of a message's length
+NO_MEMORY = errno.ENOMEM  # the exit code of a child that cannot even begin
 
 
 class OpenRequest(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
@@ -72,5 +74,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What comes back: JSON of an extent, a number, bytes of a window or a cohort; or why there is nothing."""
 
     error: str = ""
+    lacks_memory: bool = False  # the child is of no more use
     value: Any = None
     content: bytes = b""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 import structlog
@@ -20,6 +21,7 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.child_messages import (
     HEAD,
+    NO_MEMORY,
     Answer,
     CohortRequest,
     CountRequest,
@@ -32,6 +34,7 @@ from driftd.sources.engines.child_messages import (
 )
 from driftd.sources.engines.protocol import ENGINE_START_SECONDS, EngineError
 from driftd.sources.protocol import Extent
+from driftd.training.process_tree import describe_exit
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
@@ -58,9 +61,19 @@ class ChildSource:
     `ENGINE_START_SECONDS`.
     """
 
-    def __init__(self, model: str, config: ModelConfig, schema: Schema, places: Places, timeout: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        config: ModelConfig,
+        schema: Schema,
+        places: Places,
+        timeout: float,
+        memory: int | None = None,
+    ) -> None:
+        """`memory` is what the child may have, in bytes of address space; None: as much as there is."""
         self._model, self._config, self._schema, self._places = model, config, schema, places
         self._seconds = timeout + ENGINE_START_SECONDS
+        self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._extent: Extent | None = None
@@ -141,9 +154,15 @@ class ChildSource:
 
     def close(self) -> None:
         """End the child; it cancels what is under way in the engine."""
+        self._end()
+
+    def _end(self, *, killed: bool = False) -> int | None:
+        """End the child, or see how it has ended: its exit code, None where there was no child."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
+        if killed:
+            process.kill()
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None  # both are pipes
             with contextlib.suppress(OSError):
@@ -153,6 +172,7 @@ class ChildSource:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        return process.returncode
 
     def _ask(self, request: Request) -> Answer:
         """The answer of the child. Raises EngineError where there is none, and with what the engine refuses."""
@@ -165,13 +185,35 @@ class ChildSource:
                 answer = self._exchange(request, end)
             except (OSError, TimeoutError, msgspec.DecodeError) as error:
                 self._give_up(error)
+            if answer.lacks_memory:
+                self._end(killed=True)  # what a library holds after it failed is not known
+        if answer.lacks_memory:
+            log.warning("engine_child_ended", model=self._model, error="it ran out of memory")
+            raise EngineError(self._lack_of_memory())
         if answer.error:
             raise EngineError(answer.error)
         return answer
 
+    def _describe_end(self, code: int | None) -> str:
+        if code == NO_MEMORY:
+            return self._lack_of_memory()
+        ended = f"its connection's process ended ({'no process' if code is None else describe_exit(code)})"
+        if code == -signal.SIGKILL:
+            return f"{ended}: most likely the host has no more memory; set a shorter window.every"
+        if self._memory is None:
+            return f"{ended}: see the log of driftd"
+        return f"{ended}: see the log of driftd; where it names memory, raise limits.memory ({self._memory:,} bytes)"
+
+    def _lack_of_memory(self) -> str:
+        bound = "" if self._memory is None else f" ({self._memory:,} bytes)"
+        return (
+            f"its connection's process ran out of the memory that limits.memory allows{bound}: "
+            "set a shorter window.every, or raise it"
+        )
+
     def _begin(self, end: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "driftd.sources.engines.child_main"],
+            [sys.executable, "-m", "driftd.sources.engines.child_main", *self._arguments()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -189,12 +231,13 @@ class ChildSource:
             self.close()
             raise EngineError(answer.error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _arguments(self) -> list[str]:
+        return [] if self._memory is None else [str(self._memory)]
+
+    def _give_up(self, error: Exception) -> NoReturn:
         late = isinstance(error, TimeoutError)
-        if self._process is not None:
-            self._process.kill()
-        self.close()
-        what = f"gave no answer within {self._seconds:.0f} s" if late else f"its connection's process ended ({error})"
+        code = self._end(killed=late)
+        what = f"gave no answer within {self._seconds:.0f} s" if late else self._describe_end(code)
         log.warning("engine_child_ended", model=self._model, error=what)
         raise EngineError(f"{what}; it is asked again in the next round") from error
 

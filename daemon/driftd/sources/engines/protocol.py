@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ class EngineError(DriftdError):
     """An engine did not answer as it should; the message says what, and what to do, and holds no secret."""
 
 
+_NO_MEMORY = ("can't start new thread", "Out of Memory Error", "bad_alloc")  # Python's, DuckDB's and C++'s words
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether this process has no more memory, also where a library says so in an error of its own."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return any(said in str(error) for said in _NO_MEMORY)
+
+
+AGAIN = "it is tried again in"  # and then the time, which is another one each second
 _LONGEST_PAUSE = 600.0  # seconds after a query that failed, at most: a window is asked for in every round
 
 
@@ -40,7 +52,7 @@ class Pause:
         """One query. Raises EngineError while the one before is to be waited for, and what the block raises."""
         begun = self.monotonic()
         if self._until > begun:
-            raise EngineError(f"{self._why}; it is tried again in {format_duration(self._until - begun)}")
+            raise EngineError(f"{self._why}; {AGAIN} {format_duration(self._until - begun)}")
         try:
             yield
         except EngineError as error:

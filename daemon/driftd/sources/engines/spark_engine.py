@@ -106,6 +106,8 @@ class SparkEngine:
         with Limit(session, self._settings.timeout) as limit:
             try:
                 yield session.open()
+            except MemoryError:
+                raise
             except GeneratorExit:  # nobody wants the rest
                 self.cancel()
                 raise

@@ -14,7 +14,7 @@ import pyarrow as pa
 from driftd.config.credential_files import CredentialFileError
 from driftd.config.database_address import Address, read_address
 from driftd.formatting import format_duration
-from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Pause, Query
+from driftd.sources.engines.protocol import AGAIN, EngineError, EngineExtent, Function, Pause, Query, lacks_memory
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, sentence_of
 from driftd.sources.engines.sql_counts import Counting
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
@@ -167,6 +167,8 @@ class SqlEngine:
         except (EngineError, GeneratorExit):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a library of a database raises
+            if lacks_memory(error):
+                raise MemoryError(str(error)) from None
             raise self._fault_of(error) from None
         finally:
             if not keeps_open:
@@ -175,11 +177,13 @@ class SqlEngine:
     def _connect(self) -> Connection:
         wait = self._again_at - self._monotonic()
         if wait > 0:
-            raise EngineError(f"{self._why}; it is tried again in {format_duration(wait)}")
+            raise EngineError(f"{self._why}; {AGAIN} {format_duration(wait)}")
         try:
             self._address = read_address(self._settings.url, self._settings.credentials_file)
             connection = CONNECTIONS[self._address.parts.scheme](self._address, self._settings.timeout)
         except Exception as error:  # noqa: BLE001 - whatever a library of a database raises
+            if lacks_memory(error):
+                raise MemoryError(str(error)) from None
             fault = self._fault_of(error)
             self._failures += 1
             self._why = str(fault)

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from driftd.formatting import format_duration
 from driftd.sources.engines.newest_labels import LabelNames, NewestLabels, first_time, is_label, read_labels
-from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
+from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query, lacks_memory
 from driftd.sources.engines.table_files import DataFile, PinnedTable, bounds_of, has_order, need_column, rows_in_time
 from driftd_detectors.batches.arrow_columns import read_ids, read_times
 from driftd_detectors.batches.cohort_batches import cohort_batches
@@ -162,6 +162,8 @@ class TableEngine:
         except FileNotFoundError as error:
             raise FilesGoneError(self._fault_of_files(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever a table's library raises
+            if lacks_memory(error):
+                raise MemoryError(str(error)) from None
             raise EngineError(f"{self._settings.predictions}: {first_line(error)}") from None
 
     def _fault_of_files(self, error: Exception) -> str:
