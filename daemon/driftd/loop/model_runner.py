@@ -54,7 +54,6 @@ from driftd.records import (
     SwapPurpose,
     Window,
 )
-from driftd.sources.engines.protocol import AGAIN
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import Job, JobResult, await_news
@@ -137,13 +136,6 @@ class ModelRunner:
     def jobs(self) -> list[Job]:
         """The child processes at work for this model."""
         return list(self.performer.running.values())
-
-    @property
-    def source_fault(self) -> str | None:
-        """Why the source gives no rows, or not all of them, in one sentence; called in other threads."""
-        extent = self.scheduler.extent
-        said = self.hang or next(iter(extent.faults if extent is not None else ()), None)
-        return None if said is None else said.partition(f"; {AGAIN} ")[0]  # the page is kept while it says the same
 
     def close(self) -> None:
         """Kill the children and let go of the source; everything intended is begun again at the next start."""

@@ -40,6 +40,7 @@ from driftd.loop.maintenance import (
     sizes,
 )
 from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.model_runner import ModelRunner
 from driftd.loop.supervision import Service, describe_faults
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
@@ -47,6 +48,7 @@ from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.observe.systemd import ServiceManager, hangups
 from driftd.paths import Places
+from driftd.sources.engines.protocol import AGAIN
 from driftd.store.descriptors import raise_limit
 from driftd.store.integrity import DamagedError
 from driftd.store.ownership import hold_lock
@@ -127,7 +129,14 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
 
 def _source_faults(daemon: Daemon) -> dict[str, str]:
     """Why sources give no rows, or not all of them, by model; called in other threads."""
-    return {name: fault for name, model in list(daemon.models.items()) if (fault := model.source_fault) is not None}
+    found = {name: _source_fault(model) for name, model in list(daemon.models.items())}
+    return {name: fault for name, fault in found.items() if fault is not None}
+
+
+def _source_fault(model: ModelRunner) -> str | None:
+    extent = model.scheduler.extent
+    said = model.hang or next(iter(extent.faults if extent is not None else ()), None)
+    return None if said is None else said.partition(f"; {AGAIN} ")[0]  # the page is kept while it says the same
 
 
 def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Clock) -> PageWiring:
