@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -80,3 +81,11 @@ def visible_lines(text: str) -> str:
 
 def _spell(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode("ascii")
+
+
+def describe_exit(code: int) -> str:
+    """How a program ended, by the exit code that Python gives it: negative ones are signals."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    return f"exit code {code}: the signal {name}"

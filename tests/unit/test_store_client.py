@@ -82,6 +82,11 @@ def test_each_scheme_has_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("AWS Error NETWORK_CONNECTION: curlCode: 60, SSL peer certificate", "its certificate is not trusted"),
         ("AWS Error UNKNOWN (HTTP status 301) during HeadBucket", "its bucket is in another region"),
         ("AWS Error SLOW_DOWN during GetObject operation", "it asks to be asked less"),
+        (
+            "Unknown error: Check for Hierarchical Namespace support on 'https://a.blob.core.windows.net/c' failed: "
+            "N5Azure4Core11Credentials23AuthenticationExceptionE: Failed to get token from DefaultAzureCredential.",
+            "it finds no credentials that open it",
+        ),
         ("something else (Request ID: abc)\nmore of it", "something else"),
     ],
 )

@@ -42,6 +42,11 @@ _SIGNS = re.compile(r"[*?\[]")
 _REASONS = (
     (r"NO_SUCH_BUCKET|NoSuchBucket|ContainerNotFound", "there is no such bucket: correct the path, or make the bucket"),
     (
+        r"AuthenticationException|DefaultAzureCredential|Failed to get token|[Dd]efault [Cc]redentials",
+        "it finds no credentials that open it: name a file in object_store: {credentials_file: ...}, or set them in "
+        "the environment",
+    ),
+    (
         r"INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|UNRECOGNIZED_CLIENT|SIGNATURE|EXPIRED|ExpiredToken|InvalidToken|"
         r"InvalidAuthenticationInfo|TOKEN|UNAUTHENTICATED|HTTP status 401",
         "it does not take the keys, which are wrong, expired or revoked: renew them in credentials_file or in the "

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from driftd.config.redact import redact_command
+from driftd.formatting import describe_exit
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
-from driftd.training.process_tree import describe_exit
 from driftd.training.rows_in_place import ROWS_FILE, RowsInPlace
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import TrainingRows

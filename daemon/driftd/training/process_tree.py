@@ -107,14 +107,6 @@ def end_below(pid: int) -> None:
         time.sleep(0.002)
 
 
-def describe_exit(code: int) -> str:
-    """How a program ended, by the exit code that Python gives it: negative ones are signals."""
-    if code >= 0:
-        return f"exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-    return f"exit code {code}: the signal {name}"
-
-
 def descendants(pid: int) -> list[int]:
     """The living processes below a process, by /proc."""
     parents: dict[int, int] = {}

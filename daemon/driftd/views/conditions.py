@@ -59,7 +59,7 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 
 def with_source_faults(found: ActiveConditions, faults: Mapping[str, str]) -> ActiveConditions:
     """The same, where a source that is faulty says why: `faults` has a sentence of each that the daemon knows."""
-    told = {
+    conditions_of = {
         model: tuple(
             replace(condition, sentence=f"{condition.sentence.partition(':')[0]}: {_end_sentence(faults[model])}")
             if condition.alert == "DriftdSourceFaults" and model in faults
@@ -68,7 +68,7 @@ def with_source_faults(found: ActiveConditions, faults: Mapping[str, str]) -> Ac
         )
         for model, conditions in found.of.items()
     }
-    return replace(found, of=told)
+    return replace(found, of=conditions_of)
 
 
 def _end_sentence(said: str) -> str:

@@ -6,6 +6,7 @@ It ends with the daemon: when stdin ends, what is under way in the engine is can
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import threading
 from pathlib import Path
@@ -32,12 +33,12 @@ from driftd.sources.engines.child_messages import (
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import lacks_memory
 from driftd.sources.open import open_engine_source
-from driftd.training.jobs import JobLimits, apply_limits
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.schema import Schema
 from driftd_detectors.window_data import ServedBy, WindowBins
 
 _CANCEL_SECONDS = 3.0  # for telling an engine to stop
+_OOM_SCORE = "500"  # that of a job
 _EVER = float("inf")
 
 
@@ -90,12 +91,24 @@ def _since(since: float | None) -> float:
     return -_EVER if since is None else since
 
 
+def _bound(memory: int) -> None:
+    """Take no more address space than so many bytes; where the host's memory ends, end before the daemon.
+
+    A hardened unit (`SystemCallFilter=~@resources`) forbids this; its own cgroup bounds us then.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"limits.memory={memory} could not be set: {error}\n")
+
+
 def main() -> None:
     """Answer requests until stdin ends, within so many bytes of address space as the first argument says."""
     if len(sys.argv) > 1:
-        limits = JobLimits(memory_bytes=int(sys.argv[1]), disk_bytes=None, open_files=None, nice=0)
-        for refused in apply_limits(limits):
-            sys.stderr.write(f"{refused}\n")
+        _bound(int(sys.argv[1]))
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints is no answer
     requests: SimpleQueue[Request] = SimpleQueue()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 import structlog
 
+from driftd.formatting import describe_exit
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.child_messages import (
@@ -34,7 +35,6 @@ from driftd.sources.engines.child_messages import (
 )
 from driftd.sources.engines.protocol import ENGINE_START_SECONDS, EngineError
 from driftd.sources.protocol import Extent
-from driftd.training.process_tree import describe_exit
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema

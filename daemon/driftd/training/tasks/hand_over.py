@@ -24,6 +24,7 @@ from driftd.config.schema import address_in
 from driftd.entry_points import find_plugin
 from driftd.errors import DriftdError
 from driftd.events import HandOverAction
+from driftd.formatting import describe_exit
 from driftd.outside.kserve import KServePlace, serve_uri
 from driftd.outside.storage import copy_files
 from driftd.paths import Places
@@ -41,7 +42,6 @@ from driftd.training.mlflow_versions import (
     register,
     registered_model,
 )
-from driftd.training.process_tree import describe_exit
 from driftd.training.references import compare_probe
 
 _LINE_SHOWN = 200

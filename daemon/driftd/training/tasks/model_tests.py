@@ -17,10 +17,9 @@ from typing import IO
 
 import msgspec
 
-from driftd.formatting import format_duration
+from driftd.formatting import describe_exit, format_duration
 from driftd.training.job_context import JobContext
 from driftd.training.jobs import kill_family
-from driftd.training.process_tree import describe_exit
 from driftd.training.tasks import TaskArguments
 from driftd.training.tested_model import SessionOrder, TestReport
 
