@@ -51,6 +51,7 @@ def test_the_shipped_script_builds_what_a_webhook_ordered(tmp_path: Path) -> Non
         outside_world(tmp_path, HOOK % (outside.url, "3m")) as world,
     ):
         world.daemon.catch_up(want_build(world))
+        wait(lambda: ended, "the builder, whose model came back, ends")
         assert ended[0].returncode == 0, ended[0].stderr
         assert {"gate_inconclusive", "challenger_rejected", "promotion_started"} & {*world.events}
         manifest = Registry(world.places).manifest(MODEL, 2)
