@@ -153,7 +153,7 @@ def test_a_concept_change_is_learned_judged_and_promoted(tmp_path: Path) -> None
     assert again["rows"] > judged["rows"]
     assert again["decision"] == "promote", again["sentence"]
     assert again["gain"] > 10
-    assert {guard["name"] for guard in again["guards"]} >= {"segment origin=JFK", "latency", "size"}
+    assert {guard["name"] for guard in again["guards"]} >= {"segment origin = JFK", "latency", "size"}
     manifest = item.registry.manifest("m", 2)
     assert manifest.gate is not None
     assert (manifest.gate["look"], manifest.status, manifest.parent) == (2, "promote", 1)

@@ -294,7 +294,12 @@ BROKEN: dict[str, tuple[str, Break, FindingLevel, str]] = {
         "none of its last 12 windows could be judged: only 5 rows.*set a longer window",
     ),
     "nobody to ask": ("conditions", lambda _: None, FindingLevel.WARN, "could not be looked at: .*system's choice"),
-    "no state": ("databases", lambda p: (p / "state/state.db").unlink(), FindingLevel.WARN, "no state database"),
+    "no state": (
+        "databases",
+        lambda p: (p / "state/state.db").unlink(),
+        FindingLevel.FAIL,
+        "does not exist.*start the daemon",
+    ),
 }
 
 

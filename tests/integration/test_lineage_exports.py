@@ -205,7 +205,7 @@ def test_a_card_as_json(driftd: Command, tmp_path: Path) -> None:
     schema = json.loads((ROOT / "docs" / "model-card.schema.json").read_text("utf-8"))
     jsonschema.Draft202012Validator(schema).validate(json.loads(content))
     segments = {each.segment: each for each in card.quantitative_analyses.segments}
-    south = segments["region=south"]
+    south = segments["region = south"]
     assert south.lower is not None
     assert south.loss is not None
     assert south.lower < south.loss

@@ -60,7 +60,7 @@ def test_a_harmful_change_is_seen_rebuilt_judged_swapped_and_confirmed(world: Wo
     assert events.index("alarm") < events.index("build_started") < events.index("promoted") < events.index("confirmed")
     store = world.daemon.assembly.store
     reasons = {line.event: line.reason for line in store.history(MODEL, 1000)}
-    assert "mae" in reasons["build_started"]
+    assert "Mean absolute error" in reasons["build_started"]
     decided = {line.event: line for line in store.history(MODEL, 1000)}
     alarm, start = decided[Event.ALARM], decided[Event.BUILD_STARTED]
     assert start.decision_figures.alarm == alarm.decision_figures.alarm is not None

@@ -55,7 +55,8 @@ def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.nd
 def folder(tmp_path: Path) -> Path:
     """The archive, unpacked where nobody knew it; only the config names the new place."""
     with tarfile.open(STORED / "state.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # new in Python 3.11.4
+        archive.extractall(tmp_path)
     config = tmp_path / "config.yaml"
     text = config.read_text("utf-8")
     assert "state_dir: /srv/driftd/state\n" in text
@@ -159,7 +160,8 @@ LATER_LEFT_AT, LATER_UNCHECKED, YEAR = 1_700_230_260.0, 472_285, 31_557_600.0
 def later(tmp_path: Path) -> Iterator[Daemon]:
     """A daemon over a day that e02b064 ran: refreshes with siblings, snapshots gone, an unchecked hour, a request."""
     with tarfile.open(LATER / "state.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # new in Python 3.11.4
+        archive.extractall(tmp_path)
     config, places = tmp_path / "config.yaml", Places(tmp_path / "state")
     config.write_text(config.read_text("utf-8").replace("/srv/driftd", str(tmp_path)))
     store = StateStore.open(places.state_db)

@@ -39,8 +39,8 @@ def test_two_versions_differ_by_segment(measured: dict[str, Any]) -> None:
     assert measured["metric"] == "mae"
     assert measured["since"] >= SECOND - 11 * 86_400
     segments = {each["segment"]: each for each in measured["segments"]}
-    assert set(segments) == {"", "region=north", "region=south"}
-    south, north = segments["region=south"], segments["region=north"]
+    assert set(segments) == {"", "region = north", "region = south"}
+    south, north = segments["region = south"], segments["region = north"]
     assert south["gain_lower"] > 1
     assert south["other_loss"] - south["loss"] == pytest.approx(south["gain"])
     assert south["lower"] < south["loss"] < south["upper"]
