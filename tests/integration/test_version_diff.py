@@ -72,7 +72,7 @@ def test_what_the_gate_judged_by_segment_is_on_record(world: Path) -> None:
     """The judgement of version 2 beside version 1 is told without reading a row."""
     found = json.loads(driftd(world, "diff", "1", "2", MODEL, "--recorded", "--json").stdout)
     judged = {each["segment"]: each for each in found["judged"]}
-    assert judged["region=south"]["gain"] > 1
+    assert judged["region = south"]["gain"] > 1
     assert found["judged_metric"] == "mae"
     backwards = json.loads(driftd(world, "diff", "2", "1", MODEL, "--recorded", "--json").stdout)
     assert backwards["judged"] == []
@@ -81,7 +81,12 @@ def test_what_the_gate_judged_by_segment_is_on_record(world: Path) -> None:
 def test_a_diff_for_people(world: Path) -> None:
     """The same in tables and lines."""
     printed = driftd(world, "diff", "1", "2", MODEL).stdout
-    for said in ("region=south", "+    # the south is warmer now", "gain of version 2 (95 %)", "learned from, largest"):
+    for said in (
+        "region = south",
+        "+    # the south is warmer now",
+        "gain of version 2 (95 %)",
+        "learned from, largest",
+    ):
         assert said in printed
 
 

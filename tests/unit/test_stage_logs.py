@@ -48,7 +48,17 @@ def client(tmp_path: Path) -> TestClient:
     (tmp_path / "token").write_text(f"{READER}\n")
     (tmp_path / "token").chmod(0o600)
     page = StatusPage(
-        PageWiring(Places(tmp_path), tmp_path / "c.yaml", tuple, dict, Metrics().board, lambda: 0.0, lambda: 0.0)
+        PageWiring(
+            Places(tmp_path),
+            tmp_path / "c.yaml",
+            models=tuple,
+            obstacles=dict,
+            metrics=Metrics().board,
+            now=lambda: 0.0,
+            url=lambda: None,
+            source_faults=dict,
+            last_round=lambda: 0.0,
+        )
     )
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     guard = RequestGuard.of(application(unused, page.routes()), Http(token_file=tmp_path / "token"), lambda _: None)

@@ -167,7 +167,7 @@ def rehearse(config_path: Path, model: str | None, **options: Any) -> None:
             raise click.ClickException(str(error).partition("\n")[0]) from error
         except KeyboardInterrupt:
             kept = "nothing of it is kept" if given.folder is None else f"what was done lies in {given.folder}"
-            click.echo(f"the rehearsal was ended before its end: there is no report, and {kept}", err=True)
+            echo(f"the rehearsal was ended before its end: there is no report, and {kept}", err=True)
             raise
     page.write(given.report, report)
     if given.as_json:

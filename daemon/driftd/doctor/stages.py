@@ -47,15 +47,15 @@ def builder_reach(name: str, trainer: Trainer, installation: Installation) -> Fi
     fine = ok(name, "its trainer is a builder outside, which a webhook starts: nothing was started")
     if not isinstance(trainer, OutsideTrainer):
         return fine
-    told = trainer.url or own_address(installation.config.http)
+    address = trainer.url or own_address(installation.config.http)
     try:
         webhook = msgspec.convert(way_of(trainer), Way).address
     except DriftdError as error:
         return fail(name, f"its webhook is not known: {error}", "write its address into the file of webhook_file")
-    if _is_here(webhook) or not _is_here(told):
+    if _is_here(webhook) or not _is_here(address):
         return fine
     where = urlsplit(webhook).hostname
-    said = f"its builder is elsewhere ({where}), but is told to come back to {told}, which only this host reaches"
+    said = f"its builder is elsewhere ({where}), but is told to come back to {address}, which only this host reaches"
     return warn(name, said, "set trainer.url to the address of this daemon that the builder reaches (https://...)")
 
 

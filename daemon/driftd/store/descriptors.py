@@ -219,7 +219,7 @@ def open_to_read(
     may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     how = "mode=ro" if is_open else "mode=rw" if may_write else "mode=ro&immutable=1"
     factory = CountedConnection if is_open or may_write else UnchangingConnection
-    connection = sqlite3.connect(
+    connection = open_database(
         f"{address}?{how}", uri=True, timeout=timeout, isolation_level=isolation_level, factory=factory
     )
     if isinstance(connection, UnchangingConnection):

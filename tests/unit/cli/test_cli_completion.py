@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -117,7 +118,7 @@ def test_bash_completes_with_the_script(home: Path, config: Path, tmp_path: Path
     assert bash is not None
     script = tmp_path / "script"
     script.write_text(script_of("bash"))
-    (tmp_path / "driftd").write_text(f'#!/bin/sh\nexec {Path(shutil.which("python") or "")} -m driftd.cli.main "$@"\n')
+    (tmp_path / "driftd").write_text(f'#!/bin/sh\nexec {sys.executable} -m driftd.cli.main "$@"\n')
     (tmp_path / "driftd").chmod(0o755)
     words = f"source {script}; COMP_WORDS=(driftd history d); COMP_CWORD=2; COMPREPLY=(); " + (
         "compopt() { :; }; _driftd_completion driftd; echo ${COMPREPLY[@]}"

@@ -320,8 +320,9 @@ class StateReader:
         """The keys of versions that were handed in and wait for the loop, for rows or for the end of their build."""
         state = self.model(model)
         begun = () if state is None else (state.want, state.build)
+        of_state = (build.submission for build in begun if build is not None)
         asked = (request.arguments.get("submission") for request in self.waiting_requests() if request.model == model)
-        return frozenset(key for key in (*(one and one.submission for one in begun), *asked) if isinstance(key, str))
+        return frozenset(key for key in (*of_state, *asked) if isinstance(key, str))
 
     def count_waiting_requests(self) -> int:
         """How much was asked and not answered yet."""
