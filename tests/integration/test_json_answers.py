@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import jsonschema
@@ -69,7 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = config.read_text() + "notify:\n  own: {command: ['true']}\n"
     config.write_text(text)
     (world.folder / "other.yaml").write_text(text.replace(str(world.places.root), str(world.folder / "other")))
-    past = pd.DataFrame({"prediction_id": ["p1"], "at": [time.time() - 3600], "prediction": [1.0], "a": [0.1]})
+    next_hour = world.clock.now() + 3600.0  # not today: `backtest` checks every window up to the newest event
+    past = pd.DataFrame({"prediction_id": ["p1"], "at": [next_hour], "prediction": [1.0], "a": [0.1]})
     past.to_csv(world.folder / "past.csv", index=False)
     return world.folder
 
