@@ -211,7 +211,7 @@ def test_a_card_as_json(driftd: Command, tmp_path: Path) -> None:
     assert south.lower < south.loss
     assert card.factors == ["region"]
     assert [line.actor for line in card.operations.approvals] == ["ann"]
-    assert any("region=south" in caveat for caveat in card.caveats_and_recommendations)
+    assert any("region = south" in caveat for caveat in card.caveats_and_recommendations)
 
 
 def test_a_card_tells_what_people_say_of_the_model(driftd: Command, places: Places, tmp_path: Path) -> None:

@@ -80,7 +80,12 @@ def test_the_commands_tell_what_they_told(folder: Path) -> None:
     explained = printed(folder, "explain", "--alarm", "1")
     explained["alarm"].pop("report")
     before = EXPECTED["alarm"]
-    assert explained == {**before, "alarm": {**before["alarm"], "cleared_at": None}}  # a newer field
+    assert explained["alarm"] == {**before["alarm"], "cleared_at": None}  # a newer field
+    story = {line["id"]: line for line in explained["story"]}
+    for line in before["story"]:  # which begins with the alarm by now
+        assert {**story[line["id"]], **line} == story[line["id"]]
+    assert explained["decision"]["figures"]["alarm"] == 1
+    assert (explained["rows"], explained["window_by"]) == (before["rows"], before["window_by"])
     (model,) = printed(folder, "status")["models"]
     assert (model["phase"], model["version"], model["verdicts"]["quality"]) == ("steady", 2, "ok")
     assert "learning: 8 of 14" in model["evidence"]["data"]["sentence"]
