@@ -41,6 +41,23 @@ def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
     return seconds
 
 
+def idle_page(folder: Path) -> StatusPage:
+    """The page of a state in `folder`, with the config `c.yaml` beside it and no daemon, at the beginning of time."""
+    return StatusPage(
+        PageWiring(
+            Places(folder),
+            folder / "c.yaml",
+            models=tuple,
+            obstacles=dict,
+            metrics=Metrics().board,
+            now=lambda: 0.0,
+            url=lambda: None,
+            source_faults=dict,
+            last_round=lambda: 0.0,
+        )
+    )
+
+
 @contextmanager
 def serve_page(
     places: Places,

@@ -29,8 +29,8 @@ from driftd.paths import Places
 from driftd.store.state.label_draws import LabelDraw, LabelRequest, post_label_draw
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
-from driftd.views.routes import PageWiring, StatusPage
 from driftd.web.security import RequestGuard
+from page_server import idle_page
 
 OPERATOR, READER = "an-operator-of-some-length", "a-reader-of-some-length"
 BEARER = {"Authorization": f"Bearer {OPERATOR}"}
@@ -302,19 +302,7 @@ def test_any_body_gets_an_answer_of_the_document(
 
 def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     """Each route of the daemon has its path and its methods in the OpenAPI document, and nothing else is there."""
-    page = StatusPage(
-        PageWiring(
-            Places(tmp_path),
-            tmp_path / "c.yaml",
-            models=tuple,
-            obstacles=dict,
-            metrics=Metrics().board,
-            now=lambda: 0.0,
-            url=lambda: None,
-            source_faults=dict,
-            last_round=lambda: 0.0,
-        )
-    )
+    page = idle_page(tmp_path)
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     found: set[tuple[str, str]] = set()
@@ -352,19 +340,7 @@ def test_the_newest_draw_of_labels_is_read(tmp_path: Path) -> None:
     )
     draw = LabelDraw(model="demand", drawn_at=9.0, since=0.0, until=9.0, seed=1, predictions=4, requests=[asked])
     post_label_draw(tmp_path / "state.db", draw)
-    page = StatusPage(
-        PageWiring(
-            Places(tmp_path),
-            tmp_path / "c.yaml",
-            models=tuple,
-            obstacles=dict,
-            metrics=Metrics().board,
-            now=lambda: 0.0,
-            url=lambda: None,
-            source_faults=dict,
-            last_round=lambda: 0.0,
-        )
-    )
+    page = idle_page(tmp_path)
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     looking = TestClient(application(unused, [*api.routes(), *page.routes()]))

@@ -11,13 +11,12 @@ from driftd.config.schema import Http
 from driftd.events import Stage, StageResult
 from driftd.observe.http import Wiring, application
 from driftd.observe.metrics import Metrics
-from driftd.paths import Places
 from driftd.records import ModelState
 from driftd.store.state.stages import StageRun
 from driftd.store.state.writer import StateStore
-from driftd.views.routes import PageWiring, StatusPage
 from driftd.views.stages import LOG_BYTES
 from driftd.web.security import RequestGuard
+from page_server import idle_page
 
 READER = "a-reader-of-some-length"
 URL = "/api/models/demand/stages/2"
@@ -47,19 +46,7 @@ def client(tmp_path: Path) -> TestClient:
     (tmp_path / "c.yaml").write_text("models: {}\n")
     (tmp_path / "token").write_text(f"{READER}\n")
     (tmp_path / "token").chmod(0o600)
-    page = StatusPage(
-        PageWiring(
-            Places(tmp_path),
-            tmp_path / "c.yaml",
-            models=tuple,
-            obstacles=dict,
-            metrics=Metrics().board,
-            now=lambda: 0.0,
-            url=lambda: None,
-            source_faults=dict,
-            last_round=lambda: 0.0,
-        )
-    )
+    page = idle_page(tmp_path)
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     guard = RequestGuard.of(application(unused, page.routes()), Http(token_file=tmp_path / "token"), lambda _: None)
     return TestClient(guard, base_url="http://127.0.0.1:9464")

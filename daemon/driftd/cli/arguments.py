@@ -1,4 +1,4 @@
-"""The types of arguments whose values the shell completes: the names of models, and files."""
+"""The types of arguments: names of models and files, which the shell completes, and moments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])  # without a zone: UTC
 
 
 class ModelName(click.ParamType[str]):

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from driftd.cli.arguments import MODEL
+from driftd.cli.arguments import MODEL, MOMENT
 from driftd.cli.progress import show_rows
 from driftd.cli.table import print_table
 from driftd.cli.terminal import (
@@ -38,7 +38,6 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 
 EVERYTHING = 1_000_000  # lines of history
-MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
 class ReplayedAlarm(msgspec.Struct, frozen=True):

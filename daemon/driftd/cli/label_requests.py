@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from driftd.cli.arguments import MODEL
+from driftd.cli.arguments import MODEL, MOMENT
 from driftd.cli.terminal import (
     AbsentError,
     chosen_model,
@@ -37,7 +37,6 @@ from driftd.training.jobs import JobLimits, start_job
 from driftd.views.label_requests import LabelRequestsView, label_requests_view
 
 POLL_SECONDS = 0.05
-MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 FIRST_SPAN = 30 * DAY  # that the first draw looks at
 
 

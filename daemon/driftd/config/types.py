@@ -8,7 +8,7 @@ import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import (
@@ -182,30 +182,30 @@ def receiver_name(text: str) -> str:
 
 def web_address(text: str) -> str:
     """`https://host/...`. The address is a secret: no message repeats it."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or not text.isascii() or any(character.isspace() for character in text):
+    if _web_parts(text) is None:
         raise ValueError("a webhook is the whole address, https://host/path (its value is a secret and is not shown)")
     return text
 
 
 def page_url(text: str) -> str:
     """The address at which people open a page: `https://host/`, with a path where a proxy has one."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        good = good and not (parts.query or parts.fragment or parts.username)
-    except ValueError:
-        good = False
-    if not good or not text.isascii() or any(character.isspace() for character in text):
+    parts = _web_parts(text)
+    if parts is None or parts.query or parts.fragment or parts.username:
         raise ValueError(
             f"{text!r} is no address of a page: give all of it, such as https://driftd.example.com/ or "
             "https://tools.example.com/driftd/, without a user, a query or a fragment"
         )
     return text
+
+
+def _web_parts(text: str) -> SplitResult | None:
+    """The parts of a whole web address; None where a text is none."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if good and text.isascii() and not any(character.isspace() for character in text) else None
 
 
 def without_secret(address: str) -> str:
